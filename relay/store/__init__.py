@@ -1,0 +1,1 @@
+"""What is remembered: a narrow contract and the stores that keep it."""
