@@ -69,7 +69,7 @@ poc24_install_python() {
             "Install one by other means and name it: POC24_PYTHON=/path/to/python3 sh $0"
         # shellcheck disable=SC2086  # two names, two words
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $poc24_packages \
-            </dev/null >&2 || poc24_stop 69 "apt-get could not install $poc24_packages; see above."
+            </dev/null >/dev/null || poc24_stop 69 "apt-get could not install $poc24_packages; see above."
     elif command -v brew >/dev/null 2>&1 || [ "$(uname -s)" = Darwin ]; then
         poc24_stop 69 "Python 3.11 or later is missing. Type this, then start again:" "  brew install python@3.13"
     elif command -v dnf >/dev/null 2>&1; then
