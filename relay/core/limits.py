@@ -1,0 +1,57 @@
+"""Every bound of the relay that is not part of a format, named with its unit; and the token bucket that keeps rates.
+
+Bounds of formats live beside the formats: relay.wire.envelope, relay.wire.receipt, relay.wire.frames, keys.statement.
+"""
+
+from dataclasses import dataclass
+
+CLOCK_SKEW_S = 300
+"""How far a device's clock may be from the relay's where freshness matters (PROTOCOL 11.3, 15)."""
+EXPIRY_S_MAX = 7 * 24 * 3600
+"""A message lives at most seven days (PROTOCOL 9.1)."""
+ENVELOPE_GRACE_S = 24 * 3600
+"""An envelope stays at least this long after its expiry (PROTOCOL 11.5)."""
+ENVELOPE_AFTER_CLOSED_S = 30 * 24 * 3600
+ENVELOPE_S_MAX = 37 * 24 * 3600
+"""An envelope never stays longer than this after its expiry (PROTOCOL 11.5)."""
+PREKEY_SETTLING_S = 600
+"""A sender is not held to a prekey that the relay has had for less than ten minutes (PROTOCOL 8.7)."""
+FACTS_MAX = 256
+"""Statements that one message may gather before further ones are refused."""
+RECEIPTS_PER_CALL_MAX = 64
+PICKUPS_PER_CALL_MAX = 64
+PICKUP_ANSWER_BYTES_MAX = 3 * 1024 * 1024
+WAITING_MESSAGES_MAX = 10_000
+"""Messages that may wait undelivered in one desk's mailbox; a real desk sees one urgent request a week."""
+COMMIT_TRIES_MAX = 5
+"""How often a decision is taken anew when another instance was faster."""
+TIMERS_PER_TICK_MAX = 256
+SUBMITS_PER_MINUTE = 120
+"""Messages that one desk may submit in a minute, and as many at once."""
+RECEIPTS_PER_MINUTE = 6_000
+"""Receipts that one desk may post in a minute: thirty-one devices waking to a full mailbox."""
+READS_PER_MINUTE = 6_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A token bucket as a value: *tokens* in thousandths at time *at* (milliseconds)."""
+
+    tokens: int
+    at: int
+
+    @classmethod
+    def full(cls, per_minute: int, now_ms: int) -> "Bucket":
+        """Return a bucket that allows a burst of one minute's allowance."""
+        return cls(per_minute * 1000, now_ms)
+
+
+def take(bucket: Bucket, per_minute: int, now_ms: int, *, count: int = 1) -> tuple[Bucket, int]:
+    """Take *count* from a bucket; return it and the milliseconds to wait (0 = taken, else nothing was taken)."""
+    elapsed = max(0, now_ms - bucket.at)
+    tokens = min(per_minute * 1000, bucket.tokens + elapsed * per_minute // 60)
+    wanted = count * 1000
+    if tokens >= wanted:
+        return Bucket(tokens - wanted, now_ms), 0
+    missing = wanted - tokens
+    return Bucket(tokens, now_ms), -(-missing * 60 // per_minute)
