@@ -114,8 +114,10 @@ poc24_make_venv() {
     "$poc24_python" -m venv --clear "$POC24_VENV" >&2 || poc24_stop 73 "The environment could not be made; see above."
 }
 
-poc24_pip() {
-    "$POC24_BIN/python" -m pip --disable-pip-version-check --no-input install --quiet --no-user "$@" >&2
+poc24_pip() {  # what pip says is shown only when it failed
+    poc24_said=$("$POC24_BIN/python" -m pip --disable-pip-version-check --no-input install --quiet --no-user "$@" 2>&1) && return 0
+    printf '%s\n' "$poc24_said" >&2
+    return 1
 }
 
 poc24_stamp() {  # poc24_stamp FILE... : where the stamp for these files lies
