@@ -1,8 +1,8 @@
 """Errors at the doors: HTTP statuses, exit codes, and the error's form on the wire (PROTOCOL 16).
 
-The codes and the two families of errors live in :mod:`keys.errors`; here they meet the world outside::
+The codes and both families of errors live in :mod:`keys.errors`; here they meet the world::
 
-    {"at":<relay time>,"code":"E_CLOCK","retry":true,"text":"..."}      strict JSON, at most 4096 bytes
+    {"at":<relay time>,"code":"E_CLOCK","retry":true,"text":"..."}   strict JSON, at most 4096 bytes
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from keys import statement
 from keys.errors import Code, Failed, Poc24Error, Refused
 
 ERROR_BYTES_MAX = 4096
-TEXT_CHARACTERS_MAX = 900
-"""A sentence and its hint. Each character has at most four bytes, so every error fits its limit."""
+TEXT_CHARACTERS_MAX = 640
+"""A sentence and its hint. A character escapes to at most six bytes, so every error fits its limit."""
 
 HTTP_STATUS: Mapping[Code, int] = MappingProxyType(
     {
@@ -107,7 +107,7 @@ def exit_code(error: Poc24Error) -> int:
 
 
 def to_json(error: Refused, now: int) -> bytes:
-    """Return the body of a refusal; *now* is the relay's time, so that a wrong clock can be seen."""
+    """Return the body of a refusal; *now* is the relay's time, which shows a wrong clock."""
     text = str(error)[:TEXT_CHARACTERS_MAX].encode("utf-8", "replace").decode()
     return statement.encode(
         {"at": now, "code": error.code.value, "retry": error.retry, "text": text}
