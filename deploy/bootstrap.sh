@@ -15,8 +15,11 @@
 # installed. On any other machine the line to type is printed, and the exit code is 69 (sysexits: unavailable).
 # Progress goes to standard error. A stamp named after the checksum of what was asked for makes a second start quick.
 
-poc24_say() {
-    printf 'poc24: %s\n' "$*" >&2
+poc24_say() {  # a line that begins with blanks is one to copy, and stands alone
+    case $* in
+        ' '*) printf '%s\n' "$*" >&2 ;;
+        *) printf 'poc24: %s\n' "$*" >&2 ;;
+    esac
 }
 
 poc24_stop() {  # poc24_stop CODE SENTENCE...
@@ -94,7 +97,8 @@ poc24_choose_python() {  # sets poc24_python
     if [ -z "$poc24_python" ]; then
         poc24_install_python
         poc24_find_python
-        [ -n "$poc24_python" ] || poc24_stop 69 "Python was installed, and still none of 3.11 or later is found in PATH." \
+        [ -n "$poc24_python" ] || poc24_stop 69 \
+            "Python was installed, and still none of 3.11 or later is found in PATH." \
             "Name it: POC24_PYTHON=/path/to/python3 sh $0"
     fi
 }
@@ -115,9 +119,12 @@ poc24_make_venv() {
 }
 
 poc24_pip() {  # what pip says is shown only when it failed
-    poc24_said=$("$POC24_BIN/python" -m pip --disable-pip-version-check --no-input install --quiet --no-user "$@" 2>&1) && return 0
-    printf '%s\n' "$poc24_said" >&2
-    return 1
+    poc24_said=$(
+        "$POC24_BIN/python" -m pip --disable-pip-version-check --no-input install --quiet --no-user "$@" 2>&1
+    ) || {
+        printf '%s\n' "$poc24_said" >&2
+        return 1
+    }
 }
 
 poc24_stamp() {  # poc24_stamp FILE... : where the stamp for these files lies
