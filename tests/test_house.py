@@ -3,6 +3,7 @@
 import ast
 import io
 import re
+import shutil
 import subprocess
 import tokenize
 import tomllib
@@ -47,17 +48,29 @@ def _name(path: Path) -> str:
 
 def _tracked() -> Iterator[Path]:
     """Yield the project's files: what git would take, or, in a copy without git, what lies here."""
-    if (ROOT / ".git").exists():
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-        )
-        paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
-    else:
+    names = _known_to_git()
+    if names is None:
         paths = [path for path in ROOT.rglob("*") if not _made_here(path)]
+    else:
+        paths = [ROOT / name for name in names]
     yield from (path for path in paths if path.is_file())
+
+
+def _known_to_git() -> list[str] | None:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        return None
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    # git refuses a checkout that belongs to somebody else; then what lies here is looked at.
+    return (
+        [name for name in listed.stdout.decode().split("\0") if name]
+        if listed.returncode == 0
+        else None
+    )
 
 
 def _made_here(path: Path) -> bool:
