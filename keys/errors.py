@@ -49,7 +49,9 @@ class Code(StrEnum):
     E_KEYRING = "E_KEYRING"
 
 
-RETRYABLE = frozenset({Code.E_RATE, Code.E_BUSY, Code.E_CLOCK, Code.E_STALE_ROSTER, Code.E_BLOB_MISSING, Code.E_AUTH})
+RETRYABLE = frozenset(
+    {Code.E_RATE, Code.E_BUSY, Code.E_CLOCK, Code.E_STALE_ROSTER, Code.E_BLOB_MISSING, Code.E_AUTH}
+)
 """Codes after which the same intention may succeed later, with or without a correction (PROTOCOL 16, column retry)."""
 
 
@@ -85,6 +87,6 @@ class Failed(Poc24Error):
     """This side could not do the work: a missing part, a full disk, a closed port."""
 
     def __init__(self, text: str, *, hint: str = "", exit_code: int = 70) -> None:
-        """Keep the exit code (sysexits: 69 unavailable, 70 internal, 73 cannot create, 75 try later, 78 configuration)."""
+        """Keep the exit code (sysexits: 69 unavailable, 70 internal, 73 cannot create, 75 try later, 78 settings)."""
         super().__init__(text, hint=hint)
         self.exit_code = exit_code

@@ -1,4 +1,4 @@
-"""Key pairs and public identities by role; key ids and fingerprints that can be read over the telephone (PROTOCOL 5, 7)."""
+"""Key pairs and public identities by role; fingerprints to be read over the telephone (PROTOCOL 5, 7)."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -52,7 +52,12 @@ class Identity:
     def parse(cls, line: str) -> "Identity":
         """Read what :meth:`line` wrote; E_ENCODING for anything else, E_KEY for a dishonest key."""
         parts = line.strip().split("-")
-        if len(parts) != 3 or parts[0] != "poc24" or parts[1] not in set(Role) or len(parts[2]) != 2 * suite.PUBLIC_BYTES:
+        if (
+            len(parts) != 3
+            or parts[0] != "poc24"
+            or parts[1] not in set(Role)
+            or len(parts[2]) != 2 * suite.PUBLIC_BYTES
+        ):
             raise Refused(
                 Code.E_ENCODING,
                 "This is not a public identity.",
@@ -61,7 +66,9 @@ class Identity:
         try:
             public = bytes.fromhex(parts[2])
         except ValueError:
-            raise Refused(Code.E_ENCODING, "The key in this identity is not made of hex digits.") from None
+            raise Refused(
+                Code.E_ENCODING, "The key in this identity is not made of hex digits."
+            ) from None
         return cls(Role(parts[1]), public)
 
 

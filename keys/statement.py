@@ -47,7 +47,9 @@ def encode(value: Mapping[str, Any]) -> bytes:
 
 def _dump(value: object) -> bytes:
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+        return json.dumps(
+            value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False
+        ).encode()
     except UnicodeEncodeError:
         _refuse("a lone surrogate")
 
@@ -88,12 +90,14 @@ def _no(what: str) -> Callable[[str], NoReturn]:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_float=_no("a fraction or exponent"), parse_constant=_no("NaN or infinity")
+    object_pairs_hook=_pairs,
+    parse_float=_no("a fraction or exponent"),
+    parse_constant=_no("NaN or infinity"),
 )
 
 
 def decode(data: bytes) -> dict[str, Any]:
-    """Read the one encoding of an object; E_ENCODING for any other byte (PROTOCOL 6.1). Callers check the size first."""
+    """Read the one encoding of an object; E_ENCODING for any other byte (PROTOCOL 6.1). Callers check size first."""
     # The C scanner recurses once per bracket; count them first so that hostile nesting costs nothing.
     if data.count(b"[") + data.count(b"{") > JSON_DEPTH_MAX and _depth(data) > JSON_DEPTH_MAX:
         _refuse(f"nesting deeper than {JSON_DEPTH_MAX}")
@@ -148,7 +152,7 @@ def unb64u(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A verified statement. *fields* is the payload without ``v`` and ``signer``; *wire* are the exact bytes received."""
+    """A verified statement. *fields*: the payload without ``v`` and ``signer``; *wire*: the exact bytes received."""
 
     kind: str
     signer: str
@@ -157,7 +161,7 @@ class Statement:
     """H(PAE), 64 hex digits: what identifies the statement everywhere (PROTOCOL 6.2)."""
     wire: bytes = field(repr=False)
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - strict JSON values
+    def __getitem__(self, name: str) -> Any:
         """Return one field of the payload."""
         return self.fields[name]
 
@@ -205,7 +209,9 @@ class Peeked:
 def peek(wire: bytes, *, limit: int = STATEMENT_BYTES_MAX, signatures_max: int = 1) -> Peeked:
     """Check size, DSSE shape and single encoding; E_TOO_LARGE, E_ENCODING, E_VERSION (PROTOCOL 6.2, first steps)."""
     if len(wire) > limit:
-        raise Refused(Code.E_TOO_LARGE, f"The statement has {len(wire)} bytes; the limit is {limit}.")
+        raise Refused(
+            Code.E_TOO_LARGE, f"The statement has {len(wire)} bytes; the limit is {limit}."
+        )
     try:
         outer = _DECODER.decode(wire.decode("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError):
@@ -230,12 +236,17 @@ def peek(wire: bytes, *, limit: int = STATEMENT_BYTES_MAX, signatures_max: int =
     known = _KIND.match(kind)
     if not known:
         if kind.startswith(_TYPE_PREFIX) and kind.endswith("+json"):
-            raise Refused(Code.E_VERSION, f"The statement's type {kind[:80]!r} is of a version that is not known here.")
+            raise Refused(
+                Code.E_VERSION,
+                f"The statement's type {kind[:80]!r} is of a version that is not known here.",
+            )
         raise Refused(Code.E_TYPE, "The statement's type is not one of this protocol.")
     return Peeked(known[1], unb64u(payload), tuple(signatures))
 
 
-def verify(wire: bytes, kinds: Collection[str], public: bytes, *, limit: int = STATEMENT_BYTES_MAX) -> Statement:
+def verify(
+    wire: bytes, kinds: Collection[str], public: bytes, *, limit: int = STATEMENT_BYTES_MAX
+) -> Statement:
     """Verify a statement by one expected key, in the order of PROTOCOL 6.2; only then may a field be read.
 
     Raises E_TOO_LARGE, E_ENCODING, E_VERSION, E_TYPE, E_KEY, E_SIGNER or E_SIGNATURE.
@@ -254,13 +265,18 @@ def verified(peeked: Peeked, wire: bytes, kinds: Collection[str], public: bytes)
     suite.verify(public, signed, peeked.signatures[0][1])
     fields = _fields(peeked.payload)
     if fields.pop("signer", None) != kid:
-        raise Refused(Code.E_SIGNER, "The signer inside the statement is not the key that signed it.")
+        raise Refused(
+            Code.E_SIGNER, "The signer inside the statement is not the key that signed it."
+        )
     return Statement(peeked.kind, kid, fields, suite.sha256(signed).hex(), wire)
 
 
 def _expect_kind(peeked: Peeked, kinds: Collection[str]) -> None:
     if peeked.kind not in kinds:
-        raise Refused(Code.E_TYPE, f"A statement of kind {peeked.kind!r} does not belong here; expected {', '.join(sorted(kinds))}.")
+        raise Refused(
+            Code.E_TYPE,
+            f"A statement of kind {peeked.kind!r} does not belong here; expected {', '.join(sorted(kinds))}.",
+        )
 
 
 def _fields(payload: bytes) -> dict[str, Any]:
@@ -288,8 +304,10 @@ def make_joint(kind: str, fields: Mapping[str, Any], signers: Sequence[Signer]) 
     return Statement(kind, ordered[0].kid, dict(fields), suite.sha256(signed).hex(), wire)
 
 
-def verify_joint(wire: bytes, kinds: Collection[str], publics: Collection[bytes], threshold: int) -> Statement:
-    """Verify a statement with several signatures: each must verify, by distinct keys of *publics*, at least *threshold*."""
+def verify_joint(
+    wire: bytes, kinds: Collection[str], publics: Collection[bytes], threshold: int
+) -> Statement:
+    """Verify a statement signed by at least *threshold* distinct keys of *publics*; each signature must verify."""
     peeked = peek(wire, signatures_max=SIGNATURES_MAX)
     _expect_kind(peeked, kinds)
     for public in publics:
@@ -299,12 +317,19 @@ def verify_joint(wire: bytes, kinds: Collection[str], publics: Collection[bytes]
     seen: list[str] = []
     for keyid, signature in peeked.signatures:
         if keyid in seen or keyid not in allowed:
-            raise Refused(Code.E_SIGNER, "A signature is by a key that may not sign here, or by the same key twice.")
+            raise Refused(
+                Code.E_SIGNER,
+                "A signature is by a key that may not sign here, or by the same key twice.",
+            )
         suite.verify(allowed[keyid], signed, signature)
         seen.append(keyid)
     if len(seen) < max(1, threshold):
-        raise Refused(Code.E_SIGNATURE, f"{len(seen)} of the {threshold} signatures that are needed.")
+        raise Refused(
+            Code.E_SIGNATURE, f"{len(seen)} of the {threshold} signatures that are needed."
+        )
     fields = _fields(peeked.payload)
     if fields.pop("signers", None) != sorted(seen):
-        raise Refused(Code.E_SIGNER, "The signers inside the statement are not the keys that signed it.")
+        raise Refused(
+            Code.E_SIGNER, "The signers inside the statement are not the keys that signed it."
+        )
     return Statement(peeked.kind, seen[0], fields, suite.sha256(signed).hex(), wire)

@@ -24,7 +24,7 @@ try:
     from cryptography.hazmat.primitives.asymmetric import mldsa, mlkem, x25519
 except ImportError as missing:  # a distribution's build on an old OpenSSL
     raise Failed(
-        "The installed `cryptography` has no HPKE or ML-KEM, so messages could not be sealed against tomorrow's computers.",
+        "The installed `cryptography` has no HPKE or ML-KEM: nothing could be sealed against tomorrow's computers.",
         hint="Install the official wheel: pip install 'cryptography>=48'.",
         exit_code=69,
     ) from missing
@@ -84,7 +84,9 @@ def hkdf(secret: bytes, *, salt: bytes, info: bytes, length: int) -> bytes:
 def expand(seed: bytes) -> bytes:
     """Return libsodium's 64-byte signing key (seed || public key) of a 32-byte *seed*."""
     if len(seed) != SEED_BYTES:
-        raise Refused(Code.E_KEY, f"An Ed25519 seed has {SEED_BYTES} bytes, this one has {len(seed)}.")
+        raise Refused(
+            Code.E_KEY, f"An Ed25519 seed has {SEED_BYTES} bytes, this one has {len(seed)}."
+        )
     _public, secret = sodium.crypto_sign_seed_keypair(seed)
     return secret
 
@@ -109,11 +111,16 @@ def verify(public: bytes, message: bytes, signature: bytes) -> None:
     """Raise E_KEY or E_SIGNATURE unless *signature* is one of *message* by an honest *public* key."""
     check_public(public)
     if len(signature) != SIGNATURE_BYTES:
-        raise Refused(Code.E_SIGNATURE, f"An Ed25519 signature has {SIGNATURE_BYTES} bytes, this one has {len(signature)}.")
+        raise Refused(
+            Code.E_SIGNATURE,
+            f"An Ed25519 signature has {SIGNATURE_BYTES} bytes, this one has {len(signature)}.",
+        )
     try:
         sodium.crypto_sign_open(signature + message, public)
     except nacl.exceptions.BadSignatureError:
-        raise Refused(Code.E_SIGNATURE, "The signature does not verify under the expected key.") from None
+        raise Refused(
+            Code.E_SIGNATURE, "The signature does not verify under the expected key."
+        ) from None
 
 
 def kid_of(public: bytes) -> str:
@@ -156,7 +163,9 @@ def wrap(prekey: bytes, cek: bytes, info: bytes) -> bytes:
         )
         return _HPKE.encrypt(cek, public, info=info)
     except ValueError:
-        raise Refused(Code.E_KEY, "This prekey cannot be used: its ML-KEM or X25519 part is malformed.") from None
+        raise Refused(
+            Code.E_KEY, "This prekey cannot be used: its ML-KEM or X25519 part is malformed."
+        ) from None
 
 
 def unwrap(seed: bytes, wrapped: bytes, info: bytes) -> bytes:
@@ -164,7 +173,10 @@ def unwrap(seed: bytes, wrapped: bytes, info: bytes) -> bytes:
     try:
         return _HPKE.decrypt(wrapped, _prekey_secret(seed), info=info)
     except (InvalidTag, ValueError):
-        raise Refused(Code.E_DECRYPT, "The key in this copy of the message does not open with this device's prekey.") from None
+        raise Refused(
+            Code.E_DECRYPT,
+            "The key in this copy of the message does not open with this device's prekey.",
+        ) from None
 
 
 # Content: age's STREAM with ChaCha20-Poly1305 (PROTOCOL 9.2)
@@ -180,16 +192,20 @@ def stream_seal(key: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
     counter = 0
     for chunk in chunks:
         if pending is not None:
-            yield sodium.crypto_aead_chacha20poly1305_ietf_encrypt(pending, None, _nonce(counter, last=False), key)
+            yield sodium.crypto_aead_chacha20poly1305_ietf_encrypt(
+                pending, None, _nonce(counter, last=False), key
+            )
             counter += 1
         pending = chunk
     if not pending:
         raise Failed("A stream's last chunk must not be empty.")
-    yield sodium.crypto_aead_chacha20poly1305_ietf_encrypt(pending, None, _nonce(counter, last=True), key)
+    yield sodium.crypto_aead_chacha20poly1305_ietf_encrypt(
+        pending, None, _nonce(counter, last=True), key
+    )
 
 
 def stream_open(key: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Open sealed chunks (64 KiB + 16 each but the last); yield plaintext, which counts only once the last one is out."""
+    """Open sealed chunks (64 KiB + 16, the last shorter); what is yielded counts only once the last one is out."""
     pending: bytes | None = None
     counter = 0
     for chunk in chunks:
@@ -198,15 +214,22 @@ def stream_open(key: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
             counter += 1
         pending = chunk
     if pending is None or len(pending) <= TAG_BYTES:
-        raise Refused(Code.E_DECRYPT, "The sealed content ends with an empty chunk or has none: it was cut.")
+        raise Refused(
+            Code.E_DECRYPT, "The sealed content ends with an empty chunk or has none: it was cut."
+        )
     yield _open_chunk(key, pending, counter, last=True)
 
 
 def _open_chunk(key: bytes, chunk: bytes, counter: int, *, last: bool) -> bytes:
     try:
-        return sodium.crypto_aead_chacha20poly1305_ietf_decrypt(chunk, None, _nonce(counter, last=last), key)
+        return sodium.crypto_aead_chacha20poly1305_ietf_decrypt(
+            chunk, None, _nonce(counter, last=last), key
+        )
     except nacl.exceptions.CryptoError:
-        raise Refused(Code.E_DECRYPT, "The sealed content does not open: it was changed, cut or put in another order.") from None
+        raise Refused(
+            Code.E_DECRYPT,
+            "The sealed content does not open: it was changed, cut or put in another order.",
+        ) from None
 
 
 def chunks_of(data: bytes, size: int) -> Iterator[bytes]:
@@ -228,7 +251,9 @@ def open_content(key: bytes, sealed: bytes) -> bytes:
 # At rest (PROTOCOL 5, 6.5)
 
 
-def stretch_passphrase(passphrase: str, salt: bytes, *, memory: int = ARGON2_MEMORY_BYTES, passes: int = ARGON2_PASSES) -> bytes:
+def stretch_passphrase(
+    passphrase: str, salt: bytes, *, memory: int = ARGON2_MEMORY_BYTES, passes: int = ARGON2_PASSES
+) -> bytes:
     """Return a 32-byte key from a person's passphrase by Argon2id; *memory* in bytes."""
     return nacl.pwhash.argon2id.kdf(32, passphrase.encode(), salt, opslimit=passes, memlimit=memory)
 
@@ -236,7 +261,9 @@ def stretch_passphrase(passphrase: str, salt: bytes, *, memory: int = ARGON2_MEM
 def seal_at_rest(key: bytes, plaintext: bytes, associated: bytes) -> bytes:
     """Return nonce (24) || XChaCha20-Poly1305 of *plaintext*, bound to *associated*."""
     nonce = random_bytes(NONCE_AT_REST_BYTES)
-    return nonce + sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, associated, nonce, key)
+    return nonce + sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(
+        plaintext, associated, nonce, key
+    )
 
 
 def open_at_rest(key: bytes, sealed: bytes, associated: bytes) -> bytes:
@@ -245,7 +272,10 @@ def open_at_rest(key: bytes, sealed: bytes, associated: bytes) -> bytes:
     try:
         return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(ciphertext, associated, nonce, key)
     except (nacl.exceptions.CryptoError, nacl.exceptions.TypeError, nacl.exceptions.ValueError):
-        raise Refused(Code.E_KEYRING, "What is kept here does not open with this key: another key, or changed bytes.") from None
+        raise Refused(
+            Code.E_KEYRING,
+            "What is kept here does not open with this key: another key, or changed bytes.",
+        ) from None
 
 
 # The log's second signature (PROTOCOL 13.2)
@@ -275,7 +305,7 @@ def self_test() -> None:
     except (UnsupportedAlgorithm, Refused) as missing:
         raise Failed(
             "The cryptographic library on this machine has no working ML-KEM-768, HPKE or ML-DSA-44.",
-            hint="Install the official wheel: pip install --force-reinstall 'cryptography>=48'. There is no fall-back on purpose.",
+            hint="Install the official wheel: pip install --force-reinstall 'cryptography>=48'. There is no fall-back.",
             exit_code=69,
         ) from missing
     try:
@@ -287,4 +317,3 @@ def self_test() -> None:
         hint="Install the official wheel: pip install --force-reinstall 'pynacl>=1.6.2'.",
         exit_code=69,
     )
-

@@ -1,4 +1,4 @@
-"""The life of one message, pure: ``(state, event) -> (state, effects)``. One law for both sides.
+r"""The life of one message, pure: ``(state, event) -> (state, effects)``. One law for both sides.
 
 The relay decides with it; a desk replays it over statements that it verified itself, and so sees whether the relay
 kept to the law. Outcomes form a lattice (PROTOCOL 10.7): facts are only ever added. Positive evidence that comes after
@@ -7,7 +7,7 @@ negative evidence is kept and marked late; nothing is rolled back; a repeated st
 ::
 
     accepted -> delivered -> acknowledged -> closed
-        \\_ declined   \\_ failed      \\_ withdrawn, replaced, expired (and the ladder's stages)
+        \_ declined   \_ failed      \_ withdrawn, replaced, expired (and the ladder's stages)
 """
 
 import json
@@ -102,7 +102,11 @@ class Message:
     @property
     def answerable(self) -> tuple[str, ...]:
         """Desks whose receipts count."""
-        return (self.origin.to, self.origin.backup) if self.origin.backup and self.engaged else (self.origin.to,)
+        return (
+            (self.origin.to, self.origin.backup)
+            if self.origin.backup and self.engaged
+            else (self.origin.to,)
+        )
 
     @property
     def acknowledgement_asked(self) -> bool:
@@ -123,7 +127,15 @@ class Message:
             return Phase.WITHDRAWN
         if self.replaced_by:
             return Phase.REPLACED
-        for kind in ("closed", "acknowledged", "expired", "exhausted", "declined", "delivered", "failed"):
+        for kind in (
+            "closed",
+            "acknowledged",
+            "expired",
+            "exhausted",
+            "declined",
+            "delivered",
+            "failed",
+        ):
             if self.first(kind):
                 return Phase(kind)
         return Phase.ACCEPTED
@@ -187,7 +199,9 @@ def step(message: Message, event: Event) -> Outcome:
             return _received(message, event)
         case Attested():
             fact = Fact(event.kind, event.sid, "", "", event.at, event.at, "", event.detail)
-            if message.holds(event.sid) or (event.kind in ("offered", "expired") and message.first(event.kind)):
+            if message.holds(event.sid) or (
+                event.kind in ("offered", "expired") and message.first(event.kind)
+            ):
                 return Outcome(message)
             desks = (message.origin.sender,) if event.kind == "offered" else _parties(message)
             return _add(message, fact, (Tell(event.sid, desks),))
@@ -204,12 +218,26 @@ def _received(message: Message, event: Received) -> Outcome:
         if event.desk != message.origin.sender:
             raise Refused(Code.E_SIGNER, "Only the desk that sent a message can withdraw it.")
     elif event.desk not in message.answerable:
-        raise Refused(Code.E_WRONG_DESK, f"Desk {event.desk} has no part in this message, or not yet: its receipts do not count.")
+        raise Refused(
+            Code.E_WRONG_DESK,
+            f"Desk {event.desk} has no part in this message, or not yet: its receipts do not count.",
+        )
     if len(message.facts) >= limits.FACTS_MAX:
-        raise Refused(Code.E_TOO_LARGE, f"This message has gathered {limits.FACTS_MAX} statements; no further ones are kept.")
+        raise Refused(
+            Code.E_TOO_LARGE,
+            f"This message has gathered {limits.FACTS_MAX} statements; no further ones are kept.",
+        )
     late = event.kind in POSITIVE and message.first(*NEGATIVE) is not None
     fact = Fact(
-        event.kind, event.sid, event.desk, event.by, event.at, event.received, event.statement, event.detail, late
+        event.kind,
+        event.sid,
+        event.desk,
+        event.by,
+        event.at,
+        event.received,
+        event.statement,
+        event.detail,
+        late,
     )
     desks = tuple(desk for desk in _parties(message) if desk)
     return _add(message, fact, (Tell(event.sid, desks),))
@@ -227,7 +255,9 @@ def _add(message: Message, fact: Fact, effects: tuple[Effect, ...]) -> Outcome:
 def _settle(before: Message, after: Message, effects: Iterable[Effect]) -> Outcome:
     """Derive what follows from the facts alone: timers, the waiting count, the time to drop the envelope."""
     found = list(effects)
-    if (after.settled and not before.settled) or (after.first("expired") and not before.first("expired")):
+    if (after.settled and not before.settled) or (
+        after.first("expired") and not before.first("expired")
+    ):
         found.append(Disarm(EXPIRE))
     if after.waiting and (after.settled or after.first("delivered", "expired")):
         after = replace(after, waiting=False)
@@ -236,13 +266,17 @@ def _settle(before: Message, after: Message, effects: Iterable[Effect]) -> Outco
     if closed and not before.first("closed"):
         latest = after.origin.expires + limits.ENVELOPE_S_MAX
         grace = after.origin.expires + limits.ENVELOPE_GRACE_S
-        found.append(Drop(min(latest, max(grace, closed.received + limits.ENVELOPE_AFTER_CLOSED_S))))
+        found.append(
+            Drop(min(latest, max(grace, closed.received + limits.ENVELOPE_AFTER_CLOSED_S)))
+        )
     return Outcome(after, tuple(found))
 
 
 def expired(message: Message, now: int) -> bool:
     """Whether the relay must now sign ``expired``: nobody acknowledged in the message's life (PROTOCOL 10)."""
-    return now >= message.origin.expires and not message.settled and message.first("expired") is None
+    return (
+        now >= message.origin.expires and not message.settled and message.first("expired") is None
+    )
 
 
 def replay(origin: Accepted, events: Iterable[Event]) -> Message:

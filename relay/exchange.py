@@ -1,0 +1,516 @@
+"""The corridor: submit, collect, record, tick. Start reading here.
+
+All of the relay's life passes through this file, in the order of the journey. Each verb is a straight walk: parse,
+verify, decide (relay.core, pure), commit (relay.store, one durable change), and only then answer or tell. A signed
+``accepted`` leaves after the commit has returned, never before (PROTOCOL 11.1).
+
+Nothing here is remembered that the store could not give again: the caches may be dropped at any instant.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from keys.directory import Directory, Member, Prekey, Trusted
+
+from keys import directory as directories
+from keys.errors import Code, Failed, Refused
+from keys.identity import Signer
+from keys.statement import Statement, peek
+from relay import admission
+from relay.core import limits
+from relay.core import message as law
+from relay.core.events import Accepted, Attested, Disarm, Effect, Event, Received, Replaced
+from relay.core.message import Message, Outcome
+from relay.ledger import Body, Known, Ledger, Told, keep
+from relay.meter import Meter, Unmetered
+from relay.store.base import Delivery, Kept, PrekeyRow, Store, Timer
+from relay.wire import envelope as envelopes
+from relay.wire import receipt
+from relay.wire.envelope import Envelope
+
+
+class Exchange:
+    """The relay's verbs over one store, with one instance's evidence key."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        service: str,
+        instance: str,
+        evidence: Signer,
+        trusted: Trusted,
+        tell: Callable[[Told], None] = lambda _told: None,
+        meter: Meter | None = None,
+    ) -> None:
+        """Assemble; *trusted* is the directory's trust anchor or a later state of it. Nothing is read before start."""
+        self.store = store
+        self.service = service
+        self.instance = instance
+        self.meter: Meter = meter or Unmetered()
+        self._evidence = evidence
+        self._trusted = trusted
+        self._directory: Directory | None = None
+        self._prekeys: dict[str, tuple[PrekeyRow, ...]] = {}
+        self._ledger = Ledger(store, tell)
+
+    async def start(self, now: int) -> None:
+        """Take up the directory that the store holds, if it holds a newer one than the trust anchor."""
+        kept = await self.store.directory()
+        if kept is not None:
+            _version, files, pins = kept
+            self._trusted = directories.restore(self._trusted, files, pins)
+        if "timestamp.json" in self._trusted.files:
+            self._directory = directories.view(self._trusted, now)
+        for desk in self._directory.desks if self._directory else ():
+            self._prekeys[desk] = await self.store.prekeys(desk, now)
+
+    @property
+    def directory(self) -> Directory:
+        """The last verified directory; Failed while none was published."""
+        if self._directory is None:
+            raise Failed(
+                "This relay has no directory yet, so it knows no desk.",
+                hint="Publish one: relay publish PACK --url URL, or set [directory] folder in its configuration.",
+                exit_code=78,
+            )
+        return self._directory
+
+    # 1. A desk hands in an envelope (PROTOCOL 11.1 to 11.3)
+
+    async def submit(self, submission: bytes, envelope: bytes, now: int) -> bytes:
+        """Return the signed ``accepted`` of an envelope, after it is durable; the same bytes for every repeat."""
+        try:
+            parsed = envelopes.parse(envelope)
+            statement, member = admission.submitted(submission, parsed, self.directory)
+            try:
+                entry = admission.admit(
+                    statement,
+                    member,
+                    parsed,
+                    service=self.service,
+                    directory=self.directory,
+                    prekeys=self._prekeys.get(parsed.header.to, ()),
+                    now=now,
+                )
+            except Refused:
+                known = await self._again(statement, parsed.msg, now)
+                if known is None:
+                    raise
+                return known
+            return await self._accept(statement, member, parsed, entry, now)
+        except Refused as refusal:
+            self.meter.refused(refusal.code)
+            raise
+
+    async def _accept(
+        self, submission: Statement, member: Member, envelope: Envelope, entry: str, now: int
+    ) -> bytes:
+        header = envelope.header
+        await self._check_replaces(submission, header.sha256)
+        accepted = receipt.make(
+            "accepted",
+            {
+                "msg": envelope.msg,
+                "submission": submission.sid,
+                "relay": self.service,
+                "instance": self.instance,
+                "received": now,
+                "expires": header.expires,
+                "entry": entry,
+            },
+            self._evidence,
+        )
+        event = Accepted(
+            msg=envelope.msg,
+            sender=header.sender,
+            to=header.to,
+            backup=header.backup,
+            priority=header.priority,
+            mode=header.mode,
+            created=header.created,
+            ack_by=header.ack_by,
+            expires=header.expires,
+            size=len(envelope.wire),
+            header_sha256=header.sha256,
+            device=member.device_kid,
+            submission=submission.sid,
+            accepted=accepted.sid,
+            replaces=submission["replaces"],
+            at=now,
+        )
+        outcome = law.open_message(event)
+        kept = [keep(submission, envelope.msg, now), keep(accepted, envelope.msg, now)]
+        answer = await self._ledger.commit(outcome, 0, kept, envelope.wire)
+        if answer is None:
+            known = await self._again(submission, envelope.msg, now)
+            if known is None:
+                raise Refused(
+                    Code.E_BUSY,
+                    "The store changed while the message was taken in.",
+                    hint="Send the same again.",
+                )
+            return known
+        self._ledger.remember_body(envelope.msg, (submission.wire, accepted.wire, envelope.wire))
+        self.meter.accepted(header.priority, header.mode)
+        if event.replaces:
+            await self._fire(Timer(law.REPLACE, envelope.msg, 1, now), now)
+        return accepted.wire
+
+    async def _check_replaces(self, submission: Statement, header_sha256: str) -> None:
+        if not submission["replaces"]:
+            return
+        known = await self._ledger.load(submission["replaces"])
+        if known is not None and known.message.origin.header_sha256 != header_sha256:
+            raise Refused(
+                Code.E_BINDING, "Only the same request, sealed anew, may replace a message."
+            )
+
+    async def _again(self, submission: Statement, msg: str, now: int) -> bytes | None:
+        """Answer a repeat with the stored ``accepted``; keep and log another submission of it (PROTOCOL 11.2)."""
+        known = await self._ledger.load(msg)
+        if known is None:
+            return None
+        await self.store.keep([keep(submission, msg, now)])
+        accepted = await self.store.statement(known.message.origin.accepted)
+        if accepted is None:
+            raise Failed("The store holds a message without its acceptance: run relay doctor.")
+        return accepted.wire
+
+    # 2. A device asks for what waits for its desk (PROTOCOL 12)
+
+    async def connect(self, wire: bytes, nonce: str, now: int) -> Member:
+        """Verify a device's answer to the challenge *nonce*; return who it is."""
+        statement, member = admission.by_device(wire, {"connect"}, self.directory, now)
+        if statement["nonce"] != nonce or statement["relay"] != self.service:
+            raise Refused(
+                Code.E_AUTH, "The answer belongs to another challenge or to another relay."
+            )
+        if statement["desk"] != member.desk:
+            raise Refused(Code.E_WRONG_DESK, "The device is not one of the desk that it names.")
+        admission.fresh(statement["at"], now)
+        await self.store.keep([keep(statement, "", now)])
+        return member
+
+    async def collect(self, wire: bytes, now: int) -> list[bytes]:
+        """Return submission, accepted, envelope of each message that a ``pickup`` names, in its order.
+
+        A message that is gone, or is not this desk's, gives three empty parts; the answer ends before it is too large.
+        """
+        statement, member = admission.by_device(wire, {"pickup"}, self.directory, now)
+        if statement["desk"] != member.desk or statement["relay"] != self.service:
+            raise Refused(Code.E_WRONG_DESK, "The pickup names another desk or another relay.")
+        admission.fresh(statement["at"], now)
+        if len(statement["msgs"]) > limits.PICKUPS_PER_CALL_MAX:
+            raise Refused(
+                Code.E_TOO_LARGE, f"A pickup names at most {limits.PICKUPS_PER_CALL_MAX} messages."
+            )
+        await self.store.keep([keep(statement, "", now)])
+        parts: list[bytes] = []
+        size = 0
+        for msg in statement["msgs"]:
+            body = await self._body(msg, member.desk)
+            size += sum(map(len, body))
+            if parts and size > limits.PICKUP_ANSWER_BYTES_MAX:
+                break
+            parts.extend(body)
+        return parts
+
+    async def _body(self, msg: str, desk: str) -> Body:
+        known = await self._ledger.load(msg)
+        if known is None or desk not in known.message.readers:
+            return b"", b"", b""
+        return await self._ledger.body(known) or (b"", b"", b"")
+
+    async def mailbox(self, desk: str, after: int, limit: int) -> tuple[Delivery, ...]:
+        """Return what stands in a desk's mailbox after *after*, in order."""
+        return await self.store.mailbox(desk, after, limit)
+
+    async def notification(self, msg: str) -> dict[str, Any] | None:
+        """Return what a NOTIFY says of a message besides its place (PROTOCOL 12): nothing that the header does not."""
+        known = await self._ledger.load(msg)
+        if known is None:
+            return None
+        origin = known.message.origin
+        return {
+            "msg": msg,
+            "to": origin.to,
+            "from": origin.sender,
+            "priority": origin.priority,
+            "mode": origin.mode,
+        }
+
+    async def statement(self, sid: str) -> bytes | None:
+        """Return a kept statement's bytes."""
+        kept = await self.store.statement(sid)
+        return kept.wire if kept else None
+
+    async def offered(self, msg: str, device: str, now: int) -> None:
+        """Sign that a device of the recipient was notified: the first time only (relay's word, PROTOCOL 10)."""
+        known = await self._ledger.load(msg)
+        if known is None or known.message.first("offered", "delivered"):
+            return
+        fields = {"msg": msg, "device": device, "at": now, "relay": self.service}
+        await self._attest(msg, "offered", fields, now, detail=device)
+
+    # 3. A device or an officer signs for something (PROTOCOL 10)
+
+    async def record(self, statements: Sequence[bytes], now: int) -> bytes:
+        """Take receipts in; return the signed ``recorded`` over those that are now durable.
+
+        A call of which nothing could be recorded raises the first refusal; otherwise what was refused is simply not
+        named, and the desk posts it alone to learn why.
+        """
+        if not 1 <= len(statements) <= limits.RECEIPTS_PER_CALL_MAX:
+            raise Refused(
+                Code.E_TOO_LARGE, f"A call carries 1 to {limits.RECEIPTS_PER_CALL_MAX} receipts."
+            )
+        refusals: list[Refused] = []
+        grouped: dict[str, list[tuple[Statement, Received]]] = {}
+        for wire in statements:
+            try:
+                statement, event = self._receipt(wire, now)
+                grouped.setdefault(statement["msg"], []).append((statement, event))
+            except Refused as refusal:
+                self.meter.receipt(
+                    "any", "bad_signature" if refusal.code is Code.E_SIGNATURE else "refused"
+                )
+                refusals.append(refusal)
+        if len(grouped) == 1 and not refusals:
+            ((msg, events),) = grouped.items()
+            return await self._record_one(msg, events, now)
+        sids: list[str] = []
+        for msg, events in grouped.items():
+            try:
+                sids.extend(await self._settle_receipts(msg, events, now, ()))
+            except Refused as refusal:
+                refusals.append(refusal)
+        if not sids:
+            raise refusals[0]
+        recorded = self._recorded(sids, now)
+        await self.store.keep([keep(recorded, "", now)])
+        return recorded.wire
+
+    async def _record_one(
+        self, msg: str, events: list[tuple[Statement, Received]], now: int
+    ) -> bytes:
+        """The usual call, about one message: ``recorded`` is kept in the same commit as what it records."""
+        recorded = self._recorded([statement.sid for statement, _event in events], now)
+        fresh = await self._settle_receipts(msg, events, now, (keep(recorded, msg, now),))
+        if fresh or not events:
+            return recorded.wire
+        wanted = {statement.sid for statement, _event in events}
+        for kept in await self.store.statements(msg):
+            if kept.kind == "recorded" and wanted <= set(
+                receipt.read(kept.wire, {"recorded"}, self._evidence.public)["sids"]
+            ):
+                return kept.wire  # a duplicate gets the stored outcome, never a fresh success
+        await self.store.keep([keep(recorded, msg, now)])
+        return recorded.wire
+
+    def _recorded(self, sids: list[str], now: int) -> Statement:
+        fields = {"sids": sids, "relay": self.service, "instance": self.instance, "at": now}
+        return receipt.make("recorded", fields, self._evidence)
+
+    def _receipt(self, wire: bytes, now: int) -> tuple[Statement, Received]:
+        peeked = peek(wire)
+        if peeked.kind not in receipt.RECEIPTS:
+            raise Refused(Code.E_TYPE, f"A statement of kind {peeked.kind!r} is not a receipt.")
+        if peeked.kind in law.MACHINE_ACTS:
+            statement, member = admission.by_device(
+                wire, {peeked.kind}, self.directory, now, peeked
+            )
+        else:
+            statement, member = admission.by_officer(wire, peeked, self.directory, now)
+        if statement["at"] > now + limits.CLOCK_SKEW_S:
+            raise Refused(
+                Code.E_CLOCK, f"The receipt is dated in the future; the relay says {now}."
+            )
+        if statement.fields.get("desk", member.desk) != member.desk:
+            raise Refused(
+                Code.E_WRONG_DESK, "The receipt's signer does not belong to the desk that it names."
+            )
+        detail = statement.fields.get("code") or statement.fields.get("outcome") or ""
+        event = Received(
+            peeked.kind,
+            statement.sid,
+            member.desk,
+            statement.signer,
+            statement["at"],
+            now,
+            statement.fields.get("statement", ""),
+            detail,
+        )
+        return statement, event
+
+    async def _settle_receipts(
+        self,
+        msg: str,
+        events: Sequence[tuple[Statement, Received]],
+        now: int,
+        with_them: Sequence[Kept],
+    ) -> list[str]:
+        """Decide and commit receipts of one message; return the sids that are durable and new (all, if any is new)."""
+        async with self._ledger.turn(msg):
+            for _try in range(limits.COMMIT_TRIES_MAX):
+                known = await self._ledger.load(msg)
+                if known is None:
+                    raise Refused(
+                        Code.E_UNKNOWN,
+                        "This relay does not know the message.",
+                        hint="The sender submits it again.",
+                    )
+                before = message = known.message
+                effects: list[Effect] = []
+                for _statement, event in events:
+                    outcome = law.step(message, event)
+                    message = outcome.message
+                    effects.extend(outcome.effects)
+                if message is before:
+                    return []
+                kept = [keep(statement, msg, now) for statement, _event in events] + list(with_them)
+                if (
+                    await self._ledger.commit(Outcome(message, tuple(effects)), known.version, kept)
+                    is not None
+                ):
+                    self._measure(before, message, events)
+                    return [statement.sid for statement, _event in events]
+        raise Refused(
+            Code.E_BUSY,
+            "Other instances keep changing this message.",
+            hint="Post the same receipt again.",
+        )
+
+    def _measure(
+        self, before: Message, after: Message, events: Sequence[tuple[Statement, Received]]
+    ) -> None:
+        for _statement, event in events:
+            self.meter.receipt(event.kind, "ok")
+            if before.first(event.kind) is None and after.first(event.kind) is not None:
+                seconds = max(0, event.received - after.origin.at)
+                if event.kind == "delivered":
+                    self.meter.handover(after.origin.priority, seconds)
+                elif event.kind == "acknowledged":
+                    self.meter.acknowledged(after.origin.priority, seconds)
+
+    # 4. Deadlines that have passed are acted upon
+
+    async def tick(self, now: int) -> int:
+        """Fire what is due; return how many. One bad row does not keep the others from firing."""
+        due = await self.store.due(now, limits.TIMERS_PER_TICK_MAX)
+        for timer in due:
+            try:
+                await self._fire(timer, now)
+            except Refused:
+                self.meter.fired(timer.kind, "failed", max(0, now - timer.due))
+        return len(due)
+
+    async def _fire(self, timer: Timer, now: int) -> None:
+        known = await self._ledger.load(timer.subject)
+        lateness = max(0, now - timer.due)
+        if known is None or known.message.generation != timer.generation:
+            self.meter.fired(timer.kind, "superseded", lateness)
+            return
+        if timer.kind == law.EXPIRE and law.expired(known.message, now):
+            fields = {"msg": timer.subject, "relay": self.service, "at": now}
+            await self._attest(timer.subject, "expired", fields, now)
+        elif timer.kind == law.REPLACE:
+            await self._replace(known, now)
+        else:
+            await self._disarm(timer)
+        self.meter.fired(timer.kind, "fired", lateness)
+
+    async def _replace(self, known: Known, now: int) -> None:
+        """Tell the old message that it was sealed anew; only then forget that this had to be done."""
+        origin = known.message.origin
+        await self._step(origin.replaces, Replaced(origin.msg, now), ())
+        await self._disarm(Timer(law.REPLACE, origin.msg, 1, now))
+
+    async def _disarm(self, timer: Timer) -> None:
+        async with self._ledger.turn(timer.subject):
+            known = await self._ledger.load(timer.subject)
+            if known is not None:
+                await self._ledger.commit(
+                    Outcome(known.message, (Disarm(timer.kind),)), known.version, ()
+                )
+
+    async def _attest(
+        self, msg: str, kind: str, fields: Mapping[str, Any], now: int, detail: str = ""
+    ) -> None:
+        statement = receipt.make(kind, fields, self._evidence)
+        await self._step(
+            msg, Attested(kind, statement.sid, now, detail), (keep(statement, msg, now),)
+        )
+
+    async def _step(self, msg: str, event: Event, kept: Sequence[Kept]) -> None:
+        async with self._ledger.turn(msg):
+            for _try in range(limits.COMMIT_TRIES_MAX):
+                known = await self._ledger.load(msg)
+                if known is None:
+                    return
+                outcome = law.step(known.message, event)
+                if outcome.message is known.message:
+                    return
+                if await self._ledger.commit(outcome, known.version, kept) is not None:
+                    return
+        raise Refused(Code.E_BUSY, "Other instances keep changing this message.")
+
+    # 5. Who is who: the directory and the devices' prekeys (PROTOCOL 8)
+
+    async def publish(self, files: Mapping[str, bytes], now: int) -> int:
+        """Take a newer directory in; return its version. The authority is in the signatures, not in who sends."""
+        trusted, directory = directories.update(self._trusted, files, now)
+        if self._directory is not None and directory.version <= self._directory.version:
+            return self._directory.version
+        log = directories.hashes(self._trusted, trusted)
+        await self.store.put_directory(
+            directory.version, trusted.files, directories.encode_pins(trusted), log
+        )
+        self._trusted, self._directory = trusted, directory
+        return directory.version
+
+    def file(self, name: str) -> bytes | None:
+        """Return one file of the directory in force."""
+        return self._trusted.files.get(name)
+
+    def files(self) -> Mapping[str, bytes]:
+        """Return all files of the directory in force."""
+        return self._trusted.files
+
+    async def prekeys_in(self, statements: Sequence[bytes], now: int) -> None:
+        """Keep prekeys that their devices signed; a repeat changes nothing."""
+        rows: list[PrekeyRow] = []
+        kept: list[Kept] = []
+        for wire in statements:
+            member = self.directory.device(peek(wire).keyid)
+            if member is None or not member.active(now):
+                raise Refused(
+                    Code.E_SIGNER,
+                    "The prekey is signed by a device that the directory does not list as active.",
+                )
+            prekey: Prekey = directories.read_prekey(wire, member)
+            if prekey.not_after <= now:
+                raise Refused(Code.E_EXPIRED, "The prekey is past its last day.")
+            rows.append(
+                PrekeyRow(
+                    prekey.desk,
+                    prekey.device,
+                    prekey.hint,
+                    prekey.not_before,
+                    prekey.not_after,
+                    now,
+                    prekey.sid,
+                    wire,
+                )
+            )
+            kept.append(Kept(prekey.sid, "prekey", "", wire, now))
+        await self.store.keep(kept)
+        await self.store.put_prekeys(rows)
+        for desk in {row.desk for row in rows}:
+            self._prekeys[desk] = await self.store.prekeys(desk, now)
+
+    async def prekeys_of(self, desk: str, now: int) -> list[bytes]:
+        """Return the prekeys of a desk's active devices that are valid now or later."""
+        entry = self.directory.desk(desk)
+        active = {member.device_kid for member in entry.active(now)}
+        return [row.wire for row in await self.store.prekeys(desk, now) if row.device in active]

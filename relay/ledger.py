@@ -1,0 +1,201 @@
+"""The corridor's ledger: what a message is now, one writer at a time, and the one commit that follows a decision.
+
+Decide, commit, then act: a decision of relay.core comes here with its effects, becomes one guarded change of the store,
+and only after that commit do hints leave. Everything held in memory is a cache that may be dropped at any instant.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from keys.errors import Code, Refused
+from keys.statement import Statement
+from relay.core import limits
+from relay.core.events import Arm, Disarm, Drop, Offer, Tell, Waiting
+from relay.core.message import Message, Outcome
+from relay.store.base import Change, Committed, Entry, Full, Kept, Store, Timer
+
+STATES_CACHED = 4096
+BODIES_CACHED_BYTES = 16 * 1024 * 1024
+
+Body = tuple[bytes, bytes, bytes]
+"""submission, accepted, envelope, as they stand on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A hint that a desk's mailbox has grown to *seq*; whoever misses it finds the entry by reading the mailbox."""
+
+    desk: str
+    seq: int
+
+
+@dataclass(slots=True)
+class Known:
+    """A message as the store last confirmed it; only a cache, guarded by the version on every write."""
+
+    version: int
+    message: Message
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One writer at a time for one message in this process, so that pipelined receipts do not collide."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+class Ledger:
+    """Messages as the store last confirmed them, and the only way to change one."""
+
+    def __init__(self, store: Store, tell: Callable[[Told], None]) -> None:
+        """Stand on *store*; *tell* hears of every mailbox entry after it is durable."""
+        self.store = store
+        self._tell = tell
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._bodies: OrderedDict[str, Body] = OrderedDict()
+        self._bodies_bytes = 0
+        self._turns: dict[str, _Turn] = {}
+
+    def turn(self, msg: str) -> "_Taking":
+        """Return the turn of one message, to be held while a decision on it is taken and committed."""
+        return _Taking(self._turns, msg)
+
+    async def load(self, msg: str) -> Known | None:
+        """Return a message with its version, or None."""
+        known = self._known.get(msg)
+        if known is not None:
+            self._known.move_to_end(msg)
+            return known
+        stored = await self.store.load(msg)
+        if stored is None:
+            return None
+        return self._remember(msg, Known(stored.version, Message.decode(stored.state)))
+
+    def _remember(self, msg: str, known: Known) -> Known:
+        self._known[msg] = known
+        while len(self._known) > STATES_CACHED:
+            self._known.popitem(last=False)
+        return known
+
+    def remember_body(self, msg: str, body: Body) -> None:
+        """Keep a body at hand for the pickups that follow at once."""
+        if msg in self._bodies:
+            return
+        self._bodies[msg] = body
+        self._bodies_bytes += sum(map(len, body))
+        while self._bodies_bytes > BODIES_CACHED_BYTES:
+            _msg, dropped = self._bodies.popitem(last=False)
+            self._bodies_bytes -= sum(map(len, dropped))
+
+    async def body(self, known: Known) -> Body | None:
+        """Return a message's submission, acceptance and envelope; None once the envelope was purged."""
+        msg, origin = known.message.msg, known.message.origin
+        if msg in self._bodies:
+            self._bodies.move_to_end(msg)
+            return self._bodies[msg]
+        submission, accepted, envelope = await asyncio.gather(
+            self.store.statement(origin.submission),
+            self.store.statement(origin.accepted),
+            self.store.envelope(msg),
+        )
+        if submission is None or accepted is None or envelope is None:
+            return None
+        found = submission.wire, accepted.wire, envelope
+        self.remember_body(msg, found)
+        return found
+
+    async def commit(
+        self, outcome: Outcome, expected: int, kept: Sequence[Kept], envelope: bytes | None = None
+    ) -> Committed | None:
+        """Commit a decision; None if another writer was faster. Hints leave after the commit, never before."""
+        message = outcome.message
+        change = _change(outcome, expected, kept, envelope)
+        answer = await self.store.commit(change)
+        if isinstance(answer, Full):
+            raise Refused(
+                Code.E_BUSY,
+                f"The mailbox of desk {answer.desk} is full: {limits.WAITING_MESSAGES_MAX} messages wait undelivered.",
+                hint="Telephone the desk; the message stays in your outbox and is sent again by itself.",
+            )
+        if not isinstance(answer, Committed):
+            self._known.pop(message.msg, None)
+            return None
+        self._remember(message.msg, Known(answer.version, message))
+        for entry, seq in zip(change.entries, answer.seqs, strict=True):
+            if seq:
+                self._tell(Told(entry.desk, seq))
+        return answer
+
+
+class _Taking:
+    """Hold one message's turn; the table of turns holds only messages that somebody waits for."""
+
+    def __init__(self, turns: dict[str, _Turn], msg: str) -> None:
+        self._turns = turns
+        self._msg = msg
+
+    async def __aenter__(self) -> None:
+        turn = self._turns.setdefault(self._msg, _Turn())
+        turn.users += 1
+        try:
+            await turn.lock.acquire()
+        except BaseException:
+            self._leave(turn)
+            raise
+
+    async def __aexit__(self, *_exc: object) -> None:
+        turn = self._turns[self._msg]
+        turn.lock.release()
+        self._leave(turn)
+
+    def _leave(self, turn: _Turn) -> None:
+        turn.users -= 1
+        if not turn.users:
+            self._turns.pop(self._msg, None)
+
+
+def keep(statement: Statement, msg: str, now: int) -> Kept:
+    """Return a statement as the store keeps and logs it."""
+    return Kept(statement.sid, statement.kind, msg, statement.wire, now)
+
+
+def _change(
+    outcome: Outcome, expected: int, kept: Sequence[Kept], envelope: bytes | None
+) -> Change:
+    """Turn effects into one store change."""
+    msg = outcome.message.msg
+    entries: list[Entry] = []
+    arm: list[Timer] = []
+    disarm: list[str] = []
+    waiting: list[tuple[str, int]] = []
+    drop_after = 0
+    for effect in outcome.effects:
+        match effect:
+            case Offer(desk):
+                entries.append(Entry(desk, "message", msg, msg))
+            case Tell(sid, desks):
+                entries.extend(Entry(desk, "statement", sid, msg) for desk in dict.fromkeys(desks))
+            case Arm(kind, due, generation):
+                arm.append(Timer(kind, msg, generation, due))
+            case Disarm(kind):
+                disarm.append(kind)
+            case Waiting(desk, change):
+                waiting.append((desk, change))
+            case Drop(after):
+                drop_after = after
+    return Change(
+        msg=msg,
+        expected=expected,
+        state=outcome.message.encode(),
+        envelope=envelope,
+        statements=tuple(kept),
+        entries=tuple(entries),
+        arm=tuple(arm),
+        disarm=tuple(disarm),
+        waiting=tuple(waiting),
+        waiting_max=limits.WAITING_MESSAGES_MAX if envelope is not None else 0,
+        drop_after=drop_after,
+    )

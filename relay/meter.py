@@ -1,0 +1,52 @@
+"""What the corridor reports of itself, as calls that the door turns into metrics.
+
+Never an id, never a pair of desks.
+"""
+
+from typing import Protocol
+
+from keys.errors import Code
+
+
+class Meter(Protocol):
+    """What the corridor reports of itself; never an id, never a pair of desks."""
+
+    def accepted(self, priority: str, mode: str) -> None:
+        """Count a message that was accepted."""
+
+    def refused(self, code: Code) -> None:
+        """Count a submission that was refused."""
+
+    def receipt(self, kind: str, result: str) -> None:
+        """Count a receipt: kind of PROTOCOL 10, result ok, stale, bad_signature."""
+
+    def handover(self, priority: str, seconds: int) -> None:
+        """Observe the time from acceptance to the first delivery."""
+
+    def acknowledged(self, priority: str, seconds: int) -> None:
+        """Observe the time from acceptance to a person's acknowledgement."""
+
+    def fired(self, kind: str, result: str, lateness: int) -> None:
+        """Count a timer: result fired, superseded or failed; lateness in seconds."""
+
+
+class Unmetered:
+    """A meter that counts nothing, for tests and tools."""
+
+    def accepted(self, priority: str, mode: str) -> None:
+        """Count nothing."""
+
+    def refused(self, code: Code) -> None:
+        """Count nothing."""
+
+    def receipt(self, kind: str, result: str) -> None:
+        """Count nothing."""
+
+    def handover(self, priority: str, seconds: int) -> None:
+        """Observe nothing."""
+
+    def acknowledged(self, priority: str, seconds: int) -> None:
+        """Observe nothing."""
+
+    def fired(self, kind: str, result: str, lateness: int) -> None:
+        """Count nothing."""
