@@ -1,0 +1,1 @@
+"""What desks say to each other: typed documents, their code lists and their rules."""

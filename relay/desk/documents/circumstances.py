@@ -1,0 +1,36 @@
+"""What a document is judged against: time, urgency, the request it answers, reservations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from relay.desk.documents.reading import listed
+
+DAY = 86_400
+SKEW = 300
+"""Seconds by which clocks of two desks may differ (PROTOCOL 15)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Everything outside the document that a rule may look at."""
+
+    now: int | None
+    """Seconds UTC; None in a live checklist: then no date is too old or too new."""
+    priority: str = "routine"
+    """``emergency``, ``urgent`` or ``routine`` (PROTOCOL 9.1)."""
+    request: Mapping[str, object] | None = None
+    """The request that an answer belongs to, where it is at hand."""
+    reservations: Sequence[str] = ()
+    """Citation keys of the reservations of the requested State, from its card."""
+
+    def future(self, moment: int | None) -> bool:
+        """Whether a moment lies after now, beyond what clocks may differ."""
+        return moment is not None and self.now is not None and moment > self.now + SKEW
+
+    def past(self, moment: int | None) -> bool:
+        """Whether a moment lies before now, beyond what clocks may differ."""
+        return moment is not None and self.now is not None and moment < self.now - SKEW
+
+    def items(self) -> int | None:
+        """Return how many items the request has; None where the request is not at hand."""
+        return None if self.request is None else len(listed(self.request, "items"))

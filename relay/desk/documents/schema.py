@@ -1,0 +1,242 @@
+"""Schemas of documents: loading, and a validator for exactly the part of JSON Schema that they use.
+
+A schema file is JSON Schema 2020-12 with annotations of our own: ``x-codes`` names a list of
+``codes.json`` and becomes an ``enum``; ``x-block`` names a block of ``blocks.json`` and is replaced
+by it; ``x-article`` names citations; ``x-label`` is what people call the field, ``x-form`` how they
+write it; ``x-statement`` is the kind of the signed statement. :func:`load` resolves all
+of them, so that people and any validator can read what ``desk schema`` prints. Ours is here because it returns all
+problems at once, each as a sentence, and because it takes hostile documents: no references, no
+recursion beyond the schema's own, no floats (PROTOCOL 6.1). The tests hold its verdict against
+another implementation.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from relay.desk.documents import codes
+from relay.desk.documents.reading import day, instant, printable
+
+KEYWORDS = frozenset(
+    {
+        "$schema",
+        "$id",
+        "title",
+        "type",
+        "required",
+        "properties",
+        "additionalProperties",
+        "enum",
+        "const",
+        "items",
+        "minItems",
+        "maxItems",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "format",
+        "minimum",
+        "maximum",
+        "x-codes",
+        "x-article",
+        "x-label",
+        "x-labels",
+        "x-form",
+        "x-statement",
+    }
+)
+"""Every keyword that a resolved schema may have; a test holds the files to it."""
+
+_FILE = re.compile(r"([a-z_]{1,32})\.v1\.json")
+_TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int}
+_WORDS = {
+    "object": "a block of fields",
+    "array": "a list",
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "a whole number",
+}
+
+Fault = tuple[str, str]
+"""(path, sentence); the path is like ``items[0].period_from``, "" is the document itself."""
+
+
+@cache
+def kinds() -> tuple[str, ...]:
+    """Return the kinds of document that have a schema file, in alphabetical order."""
+    folder = files("relay.desk.documents").joinpath("schemas")
+    found = (_FILE.fullmatch(entry.name) for entry in folder.iterdir())
+    return tuple(sorted(match[1] for match in found if match))
+
+
+def _read(*names: str) -> dict[str, Any]:
+    place = files("relay.desk.documents").joinpath(*names)
+    found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def load(kind: str) -> Mapping[str, Any]:
+    """Return the resolved schema of a kind, to be read only; KeyError if there is no such kind."""
+    if kind not in kinds():
+        raise KeyError(kind)
+    blocks = _read("blocks.json")
+    resolved: Mapping[str, Any] = _resolve(_read("schemas", f"{kind}.v1.json"), blocks)
+    return resolved
+
+
+def _resolve(node: Mapping[str, Any], blocks: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(node)
+    if (name := found.pop("x-block", None)) is not None:
+        found |= _resolve(blocks[name], blocks)
+    if (name := found.get("x-codes")) is not None:
+        found["enum"] = list(codes.lists()[name])
+        found["x-labels"] = {code: entry.text() for code, entry in codes.lists()[name].items()}
+    if (cited := found.get("x-article")) is not None:
+        keys = [cited] if isinstance(cited, str) else cited
+        found["x-article"] = [codes.citations()[key].text() for key in keys]
+    if "properties" in found:
+        found["properties"] = {
+            key: _resolve(inner, blocks) for key, inner in found["properties"].items()
+        }
+    if "items" in found:
+        found["items"] = _resolve(found["items"], blocks)
+    return found
+
+
+def faults(schema: Mapping[str, Any], document: object) -> list[Fault]:
+    """Return every way in which a document does not fit its schema, in the order of the schema."""
+    found: list[Fault] = []
+    _judge(schema, document, "", found)
+    return found
+
+
+def _judge(schema: Mapping[str, Any], value: object, path: str, found: list[Fault]) -> None:
+    label = schema.get("x-label", "The document")
+    if "const" in schema and not _same(value, schema["const"]):
+        found.append((path, f"“{label}” must be {_shown(schema['const'])}."))
+        return
+    kind = schema.get("type")
+    if kind is not None and not _is(value, kind):
+        found.append((path, f"“{label}” must be {_WORDS[kind]}, not {_kind_of(value)}."))
+        return
+    if "enum" in schema and value not in schema["enum"]:
+        found.append((path, f"“{label}” is not a code of its list: {_choice(schema)}."))
+        return
+    if isinstance(value, dict):
+        _judge_object(schema, value, path, found)
+    elif isinstance(value, list):
+        _judge_list(schema, value, path, found)
+    elif isinstance(value, str):
+        _judge_text(schema, value, path, found)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        if value < schema.get("minimum", value):
+            found.append((path, f"“{label}” must be at least {schema['minimum']}."))
+        if value > schema.get("maximum", value):
+            found.append((path, f"“{label}” must be at most {schema['maximum']}."))
+
+
+def _judge_object(
+    schema: Mapping[str, Any], value: dict[str, object], path: str, found: list[Fault]
+) -> None:
+    properties = schema.get("properties", {})
+    required = schema.get("required", ())
+    for key, inner in properties.items():
+        place = f"{path}.{key}" if path else key
+        if key in value:
+            _judge(inner, value[key], place, found)
+        elif key in required:
+            found.append((place, f"“{inner.get('x-label', key)}” is missing."))
+    if schema.get("additionalProperties", True) is False:
+        for key in value:
+            if key not in properties:
+                known = printable(str(key))[:60]
+                place = f"{path}.{known}" if path else known
+                found.append(
+                    (place, f"There is no field “{known}” here; check its spelling or take it out.")
+                )
+
+
+def _judge_list(
+    schema: Mapping[str, Any], value: list[object], path: str, found: list[Fault]
+) -> None:
+    label = schema.get("x-label", "The list")
+    if len(value) < schema.get("minItems", 0):
+        found.append((path, f"“{label}” needs at least {schema['minItems']}."))
+    if len(value) > schema.get("maxItems", len(value)):
+        found.append(
+            (path, f"“{label}” has {len(value)} where at most {schema['maxItems']} are possible.")
+        )
+        return
+    for place, inner in enumerate(value):
+        _judge(schema.get("items", {}), inner, f"{path}[{place}]", found)
+
+
+def _judge_text(schema: Mapping[str, Any], value: str, path: str, found: list[Fault]) -> None:
+    label = schema.get("x-label", "The text")
+    if len(value) < schema.get("minLength", 0):
+        found.append((path, f"“{label}” is empty or too short."))
+        return
+    if len(value) > schema.get("maxLength", len(value)):
+        found.append(
+            (
+                path,
+                (
+                    f"“{label}” has {len(value)} characters where at most {schema['maxLength']} are"
+                    " possible."
+                ),
+            )
+        )
+        return
+    if "pattern" in schema and not _matches(schema["pattern"], value):
+        found.append((path, f"“{label}” does not have its form ({_form(schema)})."))
+    elif schema.get("format") == "date-time" and instant(value) is None:
+        found.append(
+            (path, f"“{label}” is no time that exists; write it like 2026-11-23T03:00:00Z.")
+        )
+    elif schema.get("format") == "date" and day(value) is None:
+        found.append((path, f"“{label}” is no day that exists; write it like 2026-11-23."))
+
+
+def _matches(pattern: str, value: str) -> bool:
+    # JSON Schema means ECMA-262, where $ is the very end; Python's $ also stops before a last line
+    # feed.
+    if pattern.endswith("$"):
+        return re.search(pattern[:-1] + r"\Z", value) is not None
+    return re.search(pattern, value) is not None
+
+
+def _is(value: object, kind: str) -> bool:
+    return isinstance(value, _TYPES[kind]) and not (kind == "integer" and isinstance(value, bool))
+
+
+def _same(value: object, wanted: object) -> bool:
+    return type(value) is type(wanted) and value == wanted
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"“{value}”"
+
+
+def _kind_of(value: object) -> str:
+    if value is None:
+        return "null"
+    for kind, word in _WORDS.items():
+        if _is(value, kind):
+            return word
+    return "a number with a fraction" if isinstance(value, float) else "something else"
+
+
+def _choice(schema: Mapping[str, Any]) -> str:
+    return ", ".join(str(code) for code in schema["enum"])
+
+
+def _form(schema: Mapping[str, Any]) -> str:
+    if schema.get("format") == "date-time":
+        return "UTC, like 2026-11-23T03:00:00Z"
+    if schema.get("format") == "date":
+        return "like 2026-11-23"
+    return str(schema.get("x-form", "see the schema"))
