@@ -228,7 +228,8 @@ def test_every_group_passes_and_pytest_has_the_last_word(checkout: Checkout) -> 
 @pytest.mark.parametrize(
     ("tool", "group"),
     [
-        ("ruff", "lint"),
+        ("ruff check", "lint"),
+        ("ruff format", "lint"),
         ("mypy", "types"),
         ("shellcheck", "shell"),
         ("lint-imports", "walls"),
@@ -238,7 +239,8 @@ def test_every_group_passes_and_pytest_has_the_last_word(checkout: Checkout) -> 
 def test_one_failed_group_fails_the_run(checkout: Checkout, tool: str, group: str) -> None:
     """Each group counts; the others still run, so one round shows everything."""
     checkout.pretend_everything()
-    checkout.pretend(tool, "echo not content", code=1)
+    program, _, first = tool.partition(" ")
+    checkout.pretend(program, f"case $1 in {first}*) echo not content; exit 1;; esac")
 
     done = checkout.run("tests/run.sh")
 
