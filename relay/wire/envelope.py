@@ -1,12 +1,13 @@
-"""The envelope: what the relay sees of a message, and keeps without opening (PROTOCOL 9, W4).
+"""The envelope: what the relay sees of a message, and keeps without opening (PROTOCOL 9).
 
 ::
 
     envelope = magic || u32(len header) || header || u16(n) || n stanzas || commitment || stream
-    stanza   = hint (8) || HPKE enc (1120) || HPKE ciphertext (48)                                1176 bytes
+    stanza   = hint (8) || HPKE enc (1120) || HPKE ciphertext (48)      1176 bytes
     msg      = SHA-256 of the envelope
 
-Nothing here opens anything. :func:`parse` is on the relay's hot path: one pass, and the stream is a view, not a copy.
+Nothing here opens anything. :func:`parse` is on the relay's hot path: one pass, and the stream is a
+view, not a copy.
 """
 
 from collections.abc import Sequence
@@ -51,10 +52,14 @@ _SMALLEST_STREAM = suite.TAG_BYTES + 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the relay sees of a message. Times are seconds UTC; a header that exists has passed the rules of 9.1."""
+    """What the relay sees of a message. Times are seconds UTC; a header that exists has passed the
+    rules of 9.1.
+    """
 
     ack_by: int
-    """By when a person should have acknowledged: created < ack_by <= expires; 0 asks for no acknowledgement."""
+    """By when a person should have acknowledged: created < ack_by <= expires; 0 asks for no
+    acknowledgement.
+    """
     backup: str
     """A desk that may open too once the ladder reaches it, or ""."""
     created: int
@@ -71,7 +76,9 @@ class Header:
     """The one encoding."""
 
     def __post_init__(self) -> None:
-        """Check the rules of PROTOCOL 9.1 and keep the one encoding; E_ENCODING, E_EXPIRED, E_TOO_LARGE."""
+        """Check the rules of PROTOCOL 9.1 and keep the one encoding; E_ENCODING, E_EXPIRED,
+        E_TOO_LARGE.
+        """
         value = self._value()
         fields.closed(value, _HEADER_SHAPE, "The header")
         if not self.created < self.expires <= self.created + EXPIRY_SECONDS_MAX:
@@ -83,7 +90,7 @@ class Header:
         if self.ack_by and not self.created < self.ack_by <= self.expires:
             raise Refused(
                 Code.E_ENCODING,
-                "The header asks for an acknowledgement outside of its own life: created < ack_by <= expires, or 0.",
+                "The header's ack_by is outside of its life: created < ack_by <= expires, or 0.",
             )
         if self.backup and self.backup in {self.sender, self.to}:
             raise Refused(
@@ -112,7 +119,9 @@ class Header:
 
     @classmethod
     def decode(cls, data: bytes) -> "Header":
-        """Read a header by the rules of PROTOCOL 9.1; E_ENCODING, E_VERSION, E_EXPIRED or E_TOO_LARGE."""
+        """Read a header by the rules of PROTOCOL 9.1; E_ENCODING, E_VERSION, E_EXPIRED or
+        E_TOO_LARGE.
+        """
         if len(data) > HEADER_BYTES_MAX:
             raise Refused(Code.E_TOO_LARGE, f"The header has more than {HEADER_BYTES_MAX} bytes.")
         value = statement.decode(data)
@@ -134,7 +143,9 @@ class Header:
 
     @property
     def sha256(self) -> str:
-        """Return ``hh``, the hash of magic, length and header, 64 hex digits: what statements name (PROTOCOL 9.2)."""
+        """Return ``hh``, the hash of magic, length and header, 64 hex digits: what statements name
+        (PROTOCOL 9.2).
+        """
         return suite.sha256(framed(self.encoded)).hex()
 
 
@@ -177,7 +188,9 @@ def prefix_of(header: Header, stanzas: Sequence[bytes]) -> bytes:
 
 
 def assemble(header: Header, stanzas: Sequence[bytes], commitment: bytes, stream: bytes) -> bytes:
-    """Return an envelope's bytes; E_RECIPIENTS, E_ENCODING or E_TOO_LARGE if it could not be parsed again."""
+    """Return an envelope's bytes; E_RECIPIENTS, E_ENCODING or E_TOO_LARGE if it could not be parsed
+    again.
+    """
     wire = prefix_of(header, stanzas) + commitment + stream
     if len(commitment) != COMMITMENT_BYTES or len(stream) < _SMALLEST_STREAM:
         raise Refused(Code.E_ENCODING, "The commitment or the stream is too short.")
@@ -186,7 +199,9 @@ def assemble(header: Header, stanzas: Sequence[bytes], commitment: bytes, stream
 
 
 def parse(data: bytes) -> Envelope:
-    """Read an envelope's framing and header (W4): E_TOO_LARGE, E_VERSION, E_ENCODING, E_RECIPIENTS, E_EXPIRED."""
+    """Read an envelope's framing and header (9, 15): E_TOO_LARGE, E_VERSION, E_ENCODING, E_RECIPIENTS,
+    E_EXPIRED.
+    """
     _limit(len(data))
     if not data.startswith(MAGIC):
         if data.startswith(FAMILY):
@@ -234,9 +249,11 @@ def _count(count: int) -> None:
 
 
 def padme(length: int) -> int:
-    """Return the padded size of *length* bytes: Padme's rule, never below 16384 (PROTOCOL 9.2, claim C16).
+    """Return the padded size of *length* bytes: Padme's rule, never below 16384 (PROTOCOL 9.2,
+    claim C16).
 
-    Padme (PETS 2019) rounds up so that the size shows no more of itself than its magnitude; at most 12 % are added.
+    Padme (PETS 2019) rounds up so that the size shows no more of itself than its magnitude; at most
+    12 % are added.
     """
     if length <= PADDED_BYTES_MIN:
         return PADDED_BYTES_MIN

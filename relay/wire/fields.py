@@ -1,6 +1,7 @@
-"""Closed objects: which fields a value has, and what each may hold (PROTOCOL 6.1, W2.4).
+"""Closed objects: which fields a value has, and what each may hold (PROTOCOL 6.1).
 
-A check takes a value of strict JSON and says whether it may stand there. An object has exactly the fields of its shape.
+A check takes a value of strict JSON and says whether it may stand there. An object has exactly the
+fields of its shape.
 """
 
 import re
@@ -83,7 +84,9 @@ def or_empty(inner: Check) -> Check:
 
 
 def list_of(inner: Check, least: int, most: int, *, distinct: bool = False) -> Check:
-    """Return a check for a list of *least* to *most* values; *distinct* is for strings that must differ."""
+    """Return a check for a list of *least* to *most* values; *distinct* is for strings that must
+    differ.
+    """
 
     def check(value: Any) -> bool:
         return (
@@ -110,7 +113,9 @@ def object_of(shape: Mapping[str, Check]) -> Check:
 
 
 def closed(value: Mapping[str, Any], shape: Mapping[str, Check], what: str) -> None:
-    """Refuse *value* with E_ENCODING unless it has exactly the fields of *shape*, each as it must be."""
+    """Refuse *value* with E_ENCODING unless it has exactly the fields of *shape*, each as it must
+    be.
+    """
     if value.keys() != shape.keys():
         odd = sorted(value.keys() ^ shape.keys())
         raise Refused(

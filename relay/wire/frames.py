@@ -1,9 +1,9 @@
-"""Frames: what goes over a session's WebSocket, and how bodies are joined (PROTOCOL 12, W8).
+"""Frames: what goes over a session's WebSocket, and how bodies are joined (PROTOCOL 12).
 
 ::
 
-    frame = u8 type || u32 request || body        pushes have request 0; an answer carries its request's number
-    join  = u32 length || part || ...             the same bodies travel over HTTP
+    frame = u8 type || u32 request || body      request 0 for pushes; answers carry their call's
+    join  = u32 length || part || ...           the same bodies travel over HTTP
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,9 @@ FRAME_HEAD_BYTES = 5
 
 
 class Type(IntEnum):
-    """What a frame is: handshake (1 to 15), calls (16 to 31), answers (32 to 47), pushes (48 and up)."""
+    """What a frame is: handshake (1 to 15), calls (16 to 31), answers (32 to 47), pushes (48 and
+    up).
+    """
 
     CHALLENGE = 1
     CONNECT = 2
@@ -53,7 +55,9 @@ _TYPES: Mapping[int, Type] = MappingProxyType({int(one): one for one in Type})
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message of a session. *request* is a u32 that the caller chooses; 0 for what is not asked for."""
+    """One message of a session. *request* is a u32 that the caller chooses; 0 for what is not asked
+    for.
+    """
 
     type: Type
     request: int
@@ -98,7 +102,9 @@ def join(*parts: bytes) -> bytes:
 
 
 def split(data: bytes, count: int | None = None) -> list[bytes]:
-    """Cut a body into its parts; E_ENCODING unless they fill it exactly and are *count*, at most 256 in any case."""
+    """Cut a body into its parts; E_ENCODING unless they fill it exactly and are *count*, at most
+    256 in any case.
+    """
     parts: list[bytes] = []
     at, end = 0, len(data)
     while at < end:
@@ -164,7 +170,7 @@ def pack(kind: Type, values: Mapping[str, Any]) -> bytes:
 
 
 def unpack(kind: Type, body: bytes) -> dict[str, Any]:
-    """Read a body of :data:`BODIES`; E_ENCODING unless it is strict JSON with exactly its fields."""
+    """Read a body of :data:`BODIES`; E_ENCODING unless strict JSON with exactly its fields."""
     if len(body) > statement.STATEMENT_BYTES_MAX:
         raise Refused(Code.E_TOO_LARGE, f"The body of a frame {kind.name} is too long.")
     found = statement.decode(body)

@@ -1,8 +1,9 @@
-"""Every statement that a message's life needs: who signs it, and exactly which fields it has (PROTOCOL 10, W5).
+"""Every statement that a message's life needs: who signs it, and exactly which fields it has
+(PROTOCOL 10).
 
-One table, :data:`KINDS`. What is read from the wire and what is signed here pass the same check, so that this side never
-signs what the other side would refuse. The statements of the directory (enrol, prekey, rotation, recovery) are read by
-``keys.directory``.
+One table, :data:`KINDS`. What is read from the wire and what is signed here pass the same check, so
+that this side never signs what the other side would refuse. The statements of the directory (enrol,
+prekey, rotation, recovery) are read by ``keys.directory``.
 """
 
 from collections.abc import Collection, Mapping
@@ -51,7 +52,9 @@ FAILURES: Mapping[Code, str] = MappingProxyType(
         **dict.fromkeys((Code.E_EXPIRED, Code.E_CLOCK), "E_EXPIRED"),
     }
 )
-"""What ``failed`` may say of an error: its class only, so that nobody probes a desk step by step (PROTOCOL 16)."""
+"""What ``failed`` may say of an error: its class only, so that nobody probes a desk step by step
+(PROTOCOL 16).
+"""
 
 
 def failure(code: Code) -> str:
@@ -222,14 +225,15 @@ BY_RELAY = frozenset(kind for kind, shape in KINDS.items() if shape.role is Role
 def read(wire: bytes, kinds: Collection[str], public: bytes) -> Statement:
     """Verify a statement of one of *kinds* by one expected key, then its closed fields.
 
-    Raises what ``keys.statement.verify`` raises, in the order of PROTOCOL 6.2, and E_ENCODING for other fields.
+    Raises what ``keys.statement.verify`` raises, in the order of PROTOCOL 6.2, and E_ENCODING for
+    other fields.
     """
     limit = max(KINDS[kind].limit for kind in kinds)
     return finish(statement.peek(wire, limit=limit), wire, kinds, public)
 
 
 def finish(peeked: Peeked, wire: bytes, kinds: Collection[str], public: bytes) -> Statement:
-    """Finish :func:`read` for a statement that was peeked at to choose *public* (saves one parse)."""
+    """Finish :func:`read` for a statement that was peeked at to choose *public*: saves a parse."""
     found = statement.verified(peeked, wire, kinds, public)
     shape = KINDS[found.kind]
     if len(wire) > shape.limit:
@@ -241,17 +245,21 @@ def finish(peeked: Peeked, wire: bytes, kinds: Collection[str], public: bytes) -
 
 
 def make(kind: str, values: Mapping[str, Any], signer: Signer) -> Statement:
-    """Sign a statement of *kind*; E_ENCODING for other fields, E_SIGNER for a key of another role (PROTOCOL 7)."""
+    """Sign a statement of *kind*; E_ENCODING for other fields, E_SIGNER for a key of another role
+    (PROTOCOL 7).
+    """
     if signer.role is not KINDS[kind].role:
         raise Refused(
             Code.E_SIGNER,
-            f"A key of a {signer.role} cannot sign {kind!r}: that is for a key of a {KINDS[kind].role}.",
+            f"A {signer.role} key cannot sign {kind!r}: that takes a {KINDS[kind].role} key.",
         )
     return make_unchecked_role(kind, values, signer)
 
 
 def make_unchecked_role(kind: str, values: Mapping[str, Any], signer: Signer) -> Statement:
-    """Sign like :func:`make` with a key of any role: for a test message, which a server's device originates."""
+    """Sign like :func:`make` with a key of any role: for a test message, which a server's device
+    originates.
+    """
     fields.closed(values, KINDS[kind].fields, f"The statement of kind {kind}")
     made = statement.make(kind, values, signer)
     if len(made.wire) > KINDS[kind].limit:

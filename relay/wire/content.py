@@ -1,0 +1,329 @@
+r"""DESK ONLY: what is inside an envelope. Originate, seal, re-seal, open (PROTOCOL 9).
+
+::
+
+    hh         = H(magic || u32 || header)
+    stanza     = hint || HPKE(prekey, CEK, info = "poc24/1 wrap\n" || hh)
+    T          = H(everything before the commitment)
+    key || commitment = HKDF-SHA256(CEK, salt = T, info = "poc24/1 payload\n", 64 bytes)
+    plaintext  = u32(len S) || S || u32(len body) || body || zeros, to Padme's length
+
+The relay never imports this module: a wall keeps it out of its reach. :func:`open_message` is one
+list of checks in one order; nothing that it returns was shown to anybody before the last of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from keys.directory import DeskEntry, Directory, Member
+
+from keys import suite
+from keys.errors import Code, Refused
+from keys.identity import Role, Signer
+from keys.statement import ORIGIN_BYTES_MAX, Statement, peek
+from relay.wire import envelope, receipt
+from relay.wire.envelope import Envelope, Header
+
+BODY_BYTES_MAX = 1024 * 1024
+CLOCK_SKEW_SECONDS = 300
+NONCE_BYTES = 16
+LABEL_WRAP = b"poc24/1 wrap\n"
+LABEL_PAYLOAD = b"poc24/1 payload\n"
+
+PARKABLE = frozenset({Code.E_SIGNER, Code.E_CLOCK})
+"""Not final (9.4): refresh the directory, park the message, retry. Every other code is final for
+this copy.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A message that passed every check of 9.4 but the replay cache, which is the inbox's."""
+
+    msg: str
+    header: Header
+    statement: Statement
+    body: bytes = field(repr=False)
+    member: Member
+    """The sender's member entry: device of the header and officer of the statement."""
+    submission: Statement
+    revoked: bool
+    """A key that signed is not active now: show it only as "signed with a key revoked since:
+    telephone first".
+    """
+    own: bool
+    """My desk sent it: no receipts are due."""
+
+
+def originate(
+    header: Header,
+    *,
+    kind: str,
+    body_type: str,
+    body: bytes,
+    thread: str,
+    nonce: bytes,
+    created: int,
+    officer: Signer,
+    attachments: Sequence[Mapping[str, Any]] = (),
+) -> Statement:
+    """Sign the statement of origin: this body, under this header, by this officer (PROTOCOL 10).
+
+    *nonce* is 16 random bytes; *thread* is the request's message id or "". In mode ``test`` a
+    server's device may originate in the place of an officer. Raises E_SIGNER, E_ENCODING or
+    E_TOO_LARGE.
+    """
+    if len(body) > BODY_BYTES_MAX:
+        raise Refused(
+            Code.E_TOO_LARGE, f"The body has {len(body)} bytes; the limit is {BODY_BYTES_MAX}."
+        )
+    values = {
+        "kind": kind,
+        "from": header.sender,
+        "to": header.to,
+        "header_sha256": header.sha256,
+        "body_type": body_type,
+        "body_sha256": suite.sha256(body).hex(),
+        "attachments": [dict(one) for one in attachments],
+        "thread": thread,
+        "nonce": nonce.hex(),
+        "created": created,
+    }
+    if header.mode == "test" and officer.role is Role.DEVICE:
+        return receipt.make_unchecked_role("statement", values, officer)
+    return receipt.make("statement", values, officer)
+
+
+def seal(
+    header: Header, statement: bytes, body: bytes, cek: bytes, prekeys: Sequence[bytes]
+) -> bytes:
+    """Return the envelope of *statement* and *body* for the holders of *prekeys* (PROTOCOL 9.2).
+
+    *cek* is 32 random bytes, fresh for each message. Sealing again with the same header, statement,
+    body and *cek* for other *prekeys* is a re-seal: a new message id, the same text, and no officer
+    is needed. Raises E_RECIPIENTS, E_KEY or E_TOO_LARGE.
+    """
+    if len(cek) != suite.CEK_BYTES:
+        raise Refused(
+            Code.E_KEY, f"A content key has {suite.CEK_BYTES} bytes, this one has {len(cek)}."
+        )
+    if len(statement) > ORIGIN_BYTES_MAX or len(body) > BODY_BYTES_MAX:
+        raise Refused(Code.E_TOO_LARGE, "The statement or the body has more than 1 MiB.")
+    if len(set(prekeys)) != len(prekeys):
+        raise Refused(Code.E_RECIPIENTS, "One prekey is named twice.")
+    info = LABEL_WRAP + bytes.fromhex(header.sha256)
+    stanzas = [
+        suite.pkid_of(prekey)[: suite.HINT_BYTES] + suite.wrap(prekey, cek, info)
+        for prekey in prekeys
+    ]
+    key, commitment = _derive(cek, envelope.prefix_of(header, stanzas))
+    return envelope.assemble(
+        header, stanzas, commitment, suite.seal_content(key, _pack(statement, body))
+    )
+
+
+def _derive(cek: bytes, prefix: bytes) -> tuple[bytes, bytes]:
+    """Return payload key and commitment of a content key under everything before the commitment."""
+    both = suite.hkdf(cek, salt=suite.sha256(prefix), info=LABEL_PAYLOAD, length=64)
+    return both[:32], both[32:]
+
+
+def _pack(statement: bytes, body: bytes) -> bytes:
+    plain = b"".join(
+        (len(statement).to_bytes(4, "big"), statement, len(body).to_bytes(4, "big"), body)
+    )
+    return plain.ljust(envelope.padme(len(plain)), b"\0")
+
+
+def _unpack(plain: bytes) -> tuple[bytes, bytes]:
+    """Cut an opened plaintext into statement and body; E_PADDING or E_TOO_LARGE."""
+    size = int.from_bytes(plain[:4], "big")
+    if size > ORIGIN_BYTES_MAX:
+        raise Refused(Code.E_TOO_LARGE, "The statement inside the message has more than 1 MiB.")
+    at = 4 + size
+    length = int.from_bytes(plain[at : at + 4], "big")
+    if length > BODY_BYTES_MAX:
+        raise Refused(Code.E_TOO_LARGE, "The body inside the message has more than 1 MiB.")
+    end = at + 4 + length
+    if end > len(plain):
+        raise Refused(Code.E_PADDING, "A length inside the message points behind its end.")
+    if len(plain) != envelope.padme(end):
+        raise Refused(Code.E_PADDING, "The message is not padded to the length of its size class.")
+    if plain.count(0, end) != len(plain) - end:
+        raise Refused(Code.E_PADDING, "The padding of the message is not all zero.")
+    return plain[4:at], plain[at + 4 : end]
+
+
+def open_message(
+    sealed: bytes,
+    submission: bytes,
+    *,
+    desk: str,
+    service: str,
+    seeds: Mapping[bytes, bytes],
+    directory: Directory,
+    now: int,
+) -> Opened:
+    """Open an envelope and check everything, in the order of PROTOCOL 9.4.
+
+    *seeds* are this device's prekey seeds by hint, *service* is the relay service from which it
+    came. Raises Refused with the code of the step that failed; codes in :data:`PARKABLE` are not
+    final. Signed time and *now* are seconds UTC.
+    """
+    found = envelope.parse(sealed)
+    header = found.header
+    if desk not in {header.to, header.backup, header.sender}:
+        raise Refused(
+            Code.E_WRONG_DESK,
+            f"The message is from {header.sender} to {header.to}, not for {desk}.",
+        )
+    statement_wire, body = _unpack(_unseal(found, seeds))
+    if header.created > now + CLOCK_SKEW_SECONDS:
+        raise Refused(
+            Code.E_CLOCK,
+            "The message was made in the future by this device's clock.",
+            hint="Check the clock: timedatectl status.",
+        )
+    if now > header.expires:
+        raise Refused(Code.E_EXPIRED, "The message has expired.")
+    entry = directory.desks.get(header.sender)
+    if entry is None:
+        _unknown(f"The desk {header.sender} is not in the directory.")
+    peeked = peek(statement_wire, limit=ORIGIN_BYTES_MAX)
+    member = _member(entry, header, peeked.keyid)
+    try:
+        signed = receipt.finish(peeked, statement_wire, ("statement",), _origin_key(member))
+    except Refused as refused:
+        if refused.code in PARKABLE:  # the key is known, so no newer directory will help
+            raise Refused(Code.E_BINDING, refused.text) from None
+        raise
+    _bind(signed, header, body)
+    handed_in, device = _submission(submission, found, entry, service)
+    return Opened(
+        msg=found.msg,
+        header=header,
+        statement=signed,
+        body=body,
+        member=member,
+        submission=handed_in,
+        revoked=not (member.active(now) and device.active(now)),
+        own=desk not in {header.to, header.backup},
+    )
+
+
+def _unseal(found: Envelope, seeds: Mapping[bytes, bytes]) -> bytes:
+    """Find my stanza, unwrap the content key, check the commitment, and only then decrypt."""
+    mine = [one for one in found.stanzas if one[: suite.HINT_BYTES] in seeds]
+    if not mine:
+        raise Refused(
+            Code.E_NOT_FOR_ME,
+            "The message is not sealed for a prekey that this device holds.",
+            hint="Another device of the desk can open it, or it was sealed for a prekey that is gone.",
+        )
+    cek = _unwrap_one(mine, seeds, LABEL_WRAP + bytes.fromhex(found.header.sha256))
+    if len(cek) != suite.CEK_BYTES:
+        raise Refused(Code.E_DECRYPT, "The content key in this copy has another length.")
+    key, commitment = _derive(cek, found.prefix)
+    if not suite.equal(commitment, found.commitment):
+        raise Refused(
+            Code.E_COMMIT,
+            "The content key of this copy is not the one that the envelope commits to.",
+        )
+    return suite.open_content(key, bytes(found.stream))
+
+
+def _unwrap_one(mine: Sequence[bytes], seeds: Mapping[bytes, bytes], info: bytes) -> bytes:
+    """Return the content key of the first stanza that opens: a hint is eight bytes, so two may
+    share one.
+    """
+    last: Refused | None = None
+    for stanza in mine:
+        try:
+            return suite.unwrap(seeds[stanza[: suite.HINT_BYTES]], stanza[suite.HINT_BYTES :], info)
+        except Refused as refused:
+            last = refused
+    assert last is not None
+    raise last
+
+
+def _member(entry: DeskEntry, header: Header, signer: str) -> Member:
+    """Return the one entry that holds the header's device and the statement's signer; E_SIGNER if
+    there is none.
+
+    A revoked member counts: who signed is known, and what to make of it is the reader's decision.
+    """
+    member = entry.by_device(header.dev)
+    if member is None:
+        _unknown(f"The sending device is not a member of {header.sender}.")
+    server = header.mode == "test" and not member.officer_key
+    if signer != (member.device_kid if server else member.officer_kid):
+        _unknown(
+            f"The officer who signed does not belong to the sending device at {header.sender}."
+        )
+    return member
+
+
+def _origin_key(member: Member) -> bytes:
+    return member.officer_key or member.device_key
+
+
+def _unknown(text: str) -> NoReturn:
+    raise Refused(
+        Code.E_SIGNER,
+        text,
+        hint="The directory here may be old; it is fetched again before a retry.",
+    )
+
+
+def _bind(signed: Statement, header: Header, body: bytes) -> None:
+    """Refuse a statement that is about another header, desk or body (E_BINDING): re-wrapped,
+    forwarded, swapped.
+    """
+    if signed["from"] != header.sender:
+        raise Refused(Code.E_BINDING, "The officer signed for another sending desk.")
+    if signed["to"] != header.to:
+        raise Refused(Code.E_BINDING, "The officer signed for another receiving desk.")
+    if signed["header_sha256"] != header.sha256:
+        raise Refused(Code.E_BINDING, "The officer signed under another header.")
+    if signed["body_sha256"] != suite.sha256(body).hex():
+        raise Refused(Code.E_BINDING, "The officer signed another body.")
+
+
+def _submission(
+    wire: bytes, found: Envelope, entry: DeskEntry, service: str
+) -> tuple[Statement, Member]:
+    """Verify the submission of exactly this envelope to this relay by a device of the sender;
+    E_SUBMISSION.
+
+    Without it, a thief of one prekey could wrap an authentic statement into another envelope for a
+    colleague.
+    """
+    header = found.header
+    try:
+        peeked = peek(wire)
+    except Refused as refused:
+        raise Refused(Code.E_SUBMISSION, f"The submission is unreadable. {refused.text}") from None
+    device = entry.by_device(peeked.keyid)
+    if device is None:
+        _unknown(f"The device that submitted the message is not a member of {header.sender}.")
+    try:
+        handed_in = receipt.finish(peeked, wire, ("submission",), device.device_key)
+    except Refused as refused:
+        raise Refused(
+            Code.E_SUBMISSION, f"The submission does not verify. {refused.text}"
+        ) from None
+    expected = {
+        "msg": found.msg,
+        "size": len(found.wire),
+        "header_sha256": header.sha256,
+        "from": header.sender,
+        "to": header.to,
+        "relay": service,
+    }
+    for name, value in expected.items():
+        if handed_in[name] != value:
+            raise Refused(
+                Code.E_SUBMISSION, f"The submission is of another message: {name} differs."
+            )
+    return handed_in, device
