@@ -168,6 +168,12 @@ def wrap(prekey: bytes, cek: bytes, info: bytes) -> bytes:
         ) from None
 
 
+@lru_cache(maxsize=8192)
+def check_prekey(prekey: bytes) -> None:
+    """Refuse a public prekey that nobody can seal to (E_KEY): when it is published, not when a sender needs it."""
+    wrap(prekey, bytes(CEK_BYTES), b"poc24/1 wrap\n")
+
+
 def unwrap(seed: bytes, wrapped: bytes, info: bytes) -> bytes:
     """Open a stanza with the prekey's *seed*; raise E_DECRYPT for anything but the exact sealed key."""
     try:
