@@ -1,7 +1,8 @@
-"""How often a desk may call: one token bucket per desk and kind of call, and one per address for strangers.
+"""How often a desk may call: one token bucket per desk and kind of call.
 
-A desk's bucket is charged before any work is done. Over HTTP the desk is only *claimed* at that moment, so a call that
-fails before its signature was verified gives the token back: nobody can use up another desk's allowance.
+On a session, and over HTTP with a bearer token, the caller's desk is proven. A stranger over HTTP is counted by address
+instead, and never by the desk that his statements claim: whoever holds a copy of another desk's message could otherwise
+send it again and again and use up that desk's allowance.
 """
 
 from collections import OrderedDict
@@ -13,21 +14,6 @@ from relay.core.limits import Bucket, take
 
 BUCKETS_MAX = 8192
 """Desks and addresses remembered per kind; the one not seen for longest gives way."""
-ADDRESS_PER_MINUTE = 6_000
-"""Calls from one address that carries no token: a desk's whole building may stand behind it."""
-
-UNPROVEN = frozenset(
-    {
-        Code.E_ENCODING,
-        Code.E_VERSION,
-        Code.E_TYPE,
-        Code.E_SIGNER,
-        Code.E_KEY,
-        Code.E_SIGNATURE,
-        Code.E_TOO_LARGE,
-    }
-)
-"""Refusals that may come before a signature was verified: they are not charged to the desk that was claimed."""
 
 
 class Call(StrEnum):
@@ -36,14 +22,12 @@ class Call(StrEnum):
     SUBMIT = "submit"
     RECEIPT = "receipt"
     READ = "read"
-    ADDRESS = "address"
 
 
 PER_MINUTE = {
     Call.SUBMIT: limits.SUBMITS_PER_MINUTE,
     Call.RECEIPT: limits.RECEIPTS_PER_MINUTE,
     Call.READ: limits.READS_PER_MINUTE,
-    Call.ADDRESS: ADDRESS_PER_MINUTE,
 }
 
 
@@ -80,11 +64,3 @@ class Rates:
             buckets.popitem(last=False)
         if wait_ms:
             raise TooFast(call, per_minute, max(1, -(-wait_ms // 1000)))
-
-    def give_back(self, call: Call, who: str, count: int = 1) -> None:
-        """Undo a charge whose caller turned out not to be *who*."""
-        per_minute, buckets = self._per_minute[call], self._buckets[call]
-        bucket = buckets.get(who)
-        if bucket is not None:
-            tokens = min(per_minute * 1000, bucket.tokens + min(count, per_minute) * 1000)
-            buckets[who] = Bucket(tokens, bucket.at)

@@ -235,10 +235,10 @@ class Session:
             token, until = hall.tokens.issue(self.member.device_kid, desk, now)
             return statement.encode({"token": token, "until": until})
         if kind is Type.PREKEYS:
-            await exchange.prekeys_in(frames.split(body), now)
+            await exchange.roster.take_prekeys(frames.split(body), now)
             return b"{}"
         if kind is Type.GET_PREKEYS:
-            return frames.join(*await exchange.prekeys_of(named(body), now))
+            return frames.join(*await exchange.roster.prekeys_of(named(body), now))
         if kind is Type.GET_FILE:
             return directory_file(exchange, named(body))
         version = await hall.publish(directories.unpack(body), now)
@@ -345,7 +345,7 @@ def named(body: bytes) -> str:
 
 def directory_file(exchange: Exchange, name: str) -> bytes:
     """Return a file of the directory in force; E_UNKNOWN if there is none of this name."""
-    found = exchange.file(name)
+    found = exchange.roster.files.get(name)
     if found is None:
         raise Refused(
             Code.E_UNKNOWN,

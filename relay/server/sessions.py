@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from structlog.typing import FilteringBoundLogger
 
 from keys import suite
-from keys.directory import Directory, Member
+from keys.directory import Member
 from keys.errors import Code, Failed, Refused
 from relay import errors
 from relay.exchange import Exchange
@@ -192,19 +192,14 @@ class Sessions:
 
     async def publish(self, files: Mapping[str, bytes], now: int) -> int:
         """Take a directory in, whichever door it came through; tell everybody if it is a newer one."""
-        before = self._directory()
-        version = await self.exchange.publish(files, now)
-        if before is None or version != before.version:
+        roster = self.exchange.roster
+        before = roster.directory.version if roster.published else 0
+        version = await roster.publish(files, now)
+        if version != before:
             self.log.info("a newer directory is in force", version=version)
             self.metrics.expires("directory", self.exchange.directory.expires)
             self.announce(version, now)
         return version
-
-    def _directory(self) -> Directory | None:
-        try:
-            return self.exchange.directory
-        except Failed:
-            return None  # none was published yet
 
     def announce(self, version: int, now: int) -> None:
         """Tell every device that a newer directory is here, and end the sessions of those it revoked."""
@@ -231,7 +226,7 @@ class Sessions:
     async def sweep(self) -> None:
         """Look once at every mailbox that somebody listens to, at memberships, and at who is here."""
         now = self.clock.now()
-        if self._directory() is None:
+        if not self.exchange.roster.published:
             return
         self._end_revoked(now)
         for desk in list(self._by_desk):

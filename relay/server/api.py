@@ -1,0 +1,321 @@
+"""The door over HTTP: bytes in, bytes out, one table from errors to statuses (PROTOCOL 12, 16).
+
+Nothing is decided here. A body is read while it comes and refused at its limit, the corridor does the work, and what
+it refuses becomes a status and a JSON sentence. Statements prove themselves; reads need a bearer token.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from aiohttp import WSMsgType, web
+from structlog.typing import FilteringBoundLogger
+
+from keys import directory as directories
+from keys import statement
+from keys.errors import Code, Failed, Refused
+from relay import errors
+from relay.core import limits
+from relay.exchange import Exchange
+from relay.server.auth import Holder, Tokens
+from relay.server.clock import Clock
+from relay.server.metrics import Metrics
+from relay.server.rates import Call, Rates, TooFast
+from relay.server.session import directory_file, unavailable
+from relay.server.sessions import Sessions
+from relay.wire import frames
+from relay.wire.envelope import ENVELOPE_BYTES_MAX
+
+BODY_S = 60
+"""How long a body may take to arrive."""
+READING_BYTES_MAX = 96 * 1024 * 1024
+"""Bodies being read at once, all callers together."""
+SMALL_BODY_BYTES_MAX = statement.STATEMENT_BYTES_MAX + 4
+SUBMIT_BODY_BYTES_MAX = ENVELOPE_BYTES_MAX + statement.STATEMENT_BYTES_MAX + 4
+RECEIPTS_BODY_BYTES_MAX = limits.RECEIPTS_PER_CALL_MAX * SMALL_BODY_BYTES_MAX
+PREKEYS_BODY_BYTES_MAX = 1024 * 1024
+BUSY_RETRY_S = 2
+HEARTBEAT_S = 25.0
+CLOSE_S = 2.0
+
+ROUTES = (
+    ("POST", "/v1/messages"),
+    ("POST", "/v1/messages/{id}/pickup"),
+    ("POST", "/v1/receipts"),
+    ("PUT", "/v1/prekeys"),
+    ("GET", "/v1/prekeys/{desk}"),
+    ("PUT", "/v1/directory"),
+    ("GET", "/v1/directory/{name:.+}"),
+    ("GET", "/v1/session"),
+)
+
+Result = TypeVar("Result")
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Api:
+    """The HTTP calls of one relay."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        *,
+        tokens: Tokens,
+        rates: Rates,
+        clock: Clock,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+    ) -> None:
+        """Open the door to the exchange of *sessions*."""
+        self._sessions = sessions
+        self._exchange: Exchange = sessions.exchange
+        self._tokens = tokens
+        self._rates = rates
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._reading = 0
+        self._publishing = asyncio.Lock()
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application with every route of :data:`ROUTES`."""
+        app = web.Application(middlewares=[self._manners])
+        answers: tuple[Answer, ...] = (
+            self._submit,
+            self._pickup,
+            self._receipts,
+            self._put_prekeys,
+            self._get_prekeys,
+            self._put_directory,
+            self._get_directory,
+            self._session,
+        )
+        for (method, path), answer in zip(ROUTES, answers, strict=True):
+            app.router.add_route(method, path, answer)
+        app.on_response_prepare.append(_header)
+        return app
+
+    @web.middleware
+    async def _manners(self, request: web.Request, handler: Answer) -> web.StreamResponse:
+        """Time every call and turn whatever it met into a status and a sentence."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            response = await handler(request)
+        except Refused as refusal:
+            response = self._refusal(refusal)
+        except Failed as failure:
+            self._log.exception("a call failed", text=failure.text)
+            response = self._refusal(unavailable())
+        except web.HTTPException as ours:
+            response = self._refusal(_foreign(ours), status=ours.status)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:  # noqa: BLE001 - one call's bug must not show, nor end the others
+            self._log.exception("a call failed")
+            response = self._refusal(unavailable(), status=500)
+        resource = request.match_info.route.resource
+        if response.status == 101:
+            return response  # a session's length says nothing about the door
+        if resource is not None and (request.method, resource.canonical) in _TEMPLATES:
+            self._metrics.http(
+                resource.canonical, request.method, response.status, loop.time() - began
+            )
+        return response
+
+    def _refusal(self, refusal: Refused, *, status: int | None = None) -> web.Response:
+        headers = {}
+        if isinstance(refusal, TooFast):
+            self._metrics.limited("rate")
+            headers["Retry-After"] = str(refusal.after_s)
+        elif refusal.code is Code.E_BUSY:
+            headers["Retry-After"] = str(BUSY_RETRY_S)
+        elif refusal.code is Code.E_AUTH:
+            headers["WWW-Authenticate"] = "Bearer"
+        body = errors.to_json(refusal, self._clock.now())
+        status = status or errors.http_status(refusal)
+        return web.Response(
+            body=body, status=status, content_type="application/json", headers=headers
+        )
+
+    # Reading
+
+    async def _body(self, request: web.Request, limit: int) -> bytes:
+        """Return the body; E_TOO_LARGE as soon as it is clear that it exceeds *limit* bytes."""
+        announced = request.content_length
+        if announced is not None and announced > limit:
+            raise self._too_large(limit)
+        if self._reading + min(announced or limit, limit) > READING_BYTES_MAX:
+            self._metrics.limited("body")
+            raise Refused(
+                Code.E_BUSY, "The relay is reading as much as it can.", hint="Send the same again."
+            )
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_S):
+                async for chunk in request.content.iter_any():
+                    size += len(chunk)
+                    self._reading += len(chunk)
+                    if size > limit:
+                        raise self._too_large(limit)
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise Refused(Code.E_ENCODING, f"The body did not arrive within {BODY_S} s.") from None
+        finally:
+            self._reading -= size
+        return b"".join(chunks)
+
+    def _too_large(self, limit: int) -> Refused:
+        self._metrics.limited("body")
+        return Refused(
+            Code.E_TOO_LARGE,
+            f"The body has more than {limit} bytes, which is all that this call takes.",
+        )
+
+    def _holder(self, request: web.Request, now: int) -> Holder:
+        """Return whose token this is; E_AUTH unless it is good and its device still active."""
+        scheme, _space, token = request.headers.get("Authorization", "").partition(" ")
+        holder = self._tokens.holder(token if scheme == "Bearer" else "", now)
+        self._sessions.member(holder.kid, now)
+        return holder
+
+    def _charge(self, request: web.Request, call: Call, count: int = 1) -> int:
+        """Charge the desk whose token came with the call, or else the address that it came from; return the time."""
+        now = self._clock.now()
+        if self._sessions.draining:
+            raise Refused(
+                Code.E_BUSY, "The relay is stopping.", hint="Send the same again in a few seconds."
+            )
+        known = "Authorization" in request.headers
+        who = self._holder(request, now).desk if known else f"address {request.remote}"
+        self._rates.take(call, who, now, max(1, count))
+        return now
+
+    # Calls
+
+    async def _submit(self, request: web.Request) -> web.StreamResponse:
+        submission, envelope = frames.split(await self._body(request, SUBMIT_BODY_BYTES_MAX), 2)
+        now = self._charge(request, Call.SUBMIT)
+        return _bytes(await _whole(self._exchange.submit(submission, envelope, now)))
+
+    async def _pickup(self, request: web.Request) -> web.StreamResponse:
+        wire = await self._body(request, SMALL_BODY_BYTES_MAX)
+        now = self._charge(request, Call.READ)
+        asked = statement.decode(statement.peek(wire).payload).get("msgs")
+        if asked != [request.match_info["id"]]:
+            raise Refused(
+                Code.E_BINDING, "The pickup names other messages than the address that it came to."
+            )
+        parts = await _whole(self._exchange.collect(wire, now))
+        if not any(parts):
+            raise Refused(
+                Code.E_UNKNOWN, "There is no such message for this desk, or not any more."
+            )
+        return _bytes(frames.join(*parts))
+
+    async def _receipts(self, request: web.Request) -> web.StreamResponse:
+        wires = frames.split(await self._body(request, RECEIPTS_BODY_BYTES_MAX))
+        now = self._charge(request, Call.RECEIPT, len(wires))
+        return _bytes(await _whole(self._exchange.record(wires, now)))
+
+    async def _put_prekeys(self, request: web.Request) -> web.StreamResponse:
+        wires = frames.split(await self._body(request, PREKEYS_BODY_BYTES_MAX))
+        now = self._charge(request, Call.READ, len(wires))
+        await _whole(self._exchange.roster.take_prekeys(wires, now))
+        return _bytes(b"{}")
+
+    async def _get_prekeys(self, request: web.Request) -> web.StreamResponse:
+        now = self._clock.now()
+        self._rates.take(Call.READ, self._holder(request, now).desk, now)
+        wires = await self._exchange.roster.prekeys_of(request.match_info["desk"], now)
+        return _bytes(frames.join(*wires))
+
+    async def _put_directory(self, request: web.Request) -> web.StreamResponse:
+        if self._publishing.locked():
+            raise Refused(
+                Code.E_BUSY, "Another directory is being taken in.", hint="Send the same again."
+            )
+        async with self._publishing:
+            data = await self._body(request, directories.PACK_BYTES_MAX)
+            now = self._charge(request, Call.READ)
+            version = await _whole(self._sessions.publish(directories.unpack(data), now))
+        return _bytes(statement.encode({"version": version}))
+
+    async def _get_directory(self, request: web.Request) -> web.StreamResponse:
+        now = self._clock.now()
+        self._rates.take(Call.READ, self._holder(request, now).desk, now)
+        return _bytes(directory_file(self._exchange, request.match_info["name"]))
+
+    async def _session(self, request: web.Request) -> web.StreamResponse:
+        self._charge(request, Call.READ)
+        # One byte more than allowed: aiohttp refuses what is not smaller than its limit.
+        channel = web.WebSocketResponse(
+            timeout=CLOSE_S,
+            heartbeat=HEARTBEAT_S,
+            compress=False,
+            max_msg_size=frames.FRAME_BYTES_MAX + 1,
+        )
+        await channel.prepare(request)
+        await self._sessions.serve(WebSocket(request, channel))
+        return channel
+
+
+async def _whole(work: Coroutine[Any, Any, Result]) -> Result:
+    """Do *work* to its end even if its caller has gone: a commit is never cancelled half way."""
+    return await asyncio.shield(asyncio.ensure_future(work))
+
+
+class WebSocket:
+    """An aiohttp WebSocket as the sessions see it: whole binary messages, nothing else."""
+
+    def __init__(self, request: web.Request, channel: web.WebSocketResponse) -> None:
+        """Wrap a prepared *channel*."""
+        self._request = request
+        self._channel = channel
+
+    async def send(self, data: bytes) -> None:
+        """Return when the message is on its way; OSError if it cannot be."""
+        await self._channel.send_bytes(data)
+
+    async def receive(self) -> bytes | None:
+        """Return the next binary message; None at the end, which a text message is too."""
+        message = await self._channel.receive()
+        if message.type is WSMsgType.BINARY:
+            data: bytes = message.data
+            return data
+        if message.type is WSMsgType.TEXT:
+            await self.close(1003, "binary messages only")
+        return None
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say goodbye; whoever does not take that either is cut off."""
+        try:
+            async with asyncio.timeout(2 * CLOSE_S):
+                await self._channel.close(code=code, message=reason.encode()[:123])
+        except (TimeoutError, OSError):
+            pass
+        transport = self._request.transport
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()
+
+
+def _bytes(data: bytes) -> web.Response:
+    return web.Response(body=data, content_type="application/octet-stream")
+
+
+async def _header(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "poc24"
+    response.headers["Cache-Control"] = "no-store"
+
+
+def _foreign(error: web.HTTPException) -> Refused:
+    """Put what aiohttp says about an address or a method into the house's words."""
+    if error.status == 404:
+        return Refused(Code.E_UNKNOWN, "The relay has no such address.")
+    if error.status == 405:
+        return Refused(Code.E_UNKNOWN, "This address does not take that method.")
+    return Refused(Code.E_ENCODING, "The relay does not understand this request.")
+
+
+_TEMPLATES = frozenset((method, path.replace(":.+", "")) for method, path in ROUTES)
