@@ -10,9 +10,7 @@ Nothing here is remembered that the store could not give again: the caches may b
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keys.directory import Directory, Member, Prekey, Trusted
-
-from keys import directory as directories
+from keys.directory import Directory, Member, Trusted
 from keys.errors import Code, Failed, Refused
 from keys.identity import Signer
 from keys.statement import Statement, peek
@@ -20,10 +18,11 @@ from relay import admission
 from relay.core import limits
 from relay.core import message as law
 from relay.core.events import Accepted, Attested, Disarm, Effect, Event, Received, Replaced
-from relay.core.message import Message, Outcome
+from relay.core.message import Outcome
 from relay.ledger import Body, Known, Ledger, Told, keep
-from relay.meter import Meter, Unmetered
-from relay.store.base import Delivery, Kept, PrekeyRow, Store, Timer
+from relay.meter import Meter, Unmetered, taken
+from relay.roster import Roster
+from relay.store.base import Delivery, Kept, Store, Timer
 from relay.wire import envelope as envelopes
 from relay.wire import receipt
 from relay.wire.envelope import Envelope
@@ -49,32 +48,33 @@ class Exchange:
         self.instance = instance
         self.meter: Meter = meter or Unmetered()
         self._evidence = evidence
-        self._trusted = trusted
-        self._directory: Directory | None = None
-        self._prekeys: dict[str, tuple[PrekeyRow, ...]] = {}
+        self.roster = Roster(store, trusted)
         self._ledger = Ledger(store, tell)
 
     async def start(self, now: int) -> None:
-        """Take up the directory that the store holds, if it holds a newer one than the trust anchor."""
-        kept = await self.store.directory()
-        if kept is not None:
-            _version, files, pins = kept
-            self._trusted = directories.restore(self._trusted, files, pins)
-        if "timestamp.json" in self._trusted.files:
-            self._directory = directories.view(self._trusted, now)
-        for desk in self._directory.desks if self._directory else ():
-            self._prekeys[desk] = await self.store.prekeys(desk, now)
+        """Take up the directory that the store holds, if it holds one."""
+        await self.roster.start(now)
 
     @property
     def directory(self) -> Directory:
         """The last verified directory; Failed while none was published."""
-        if self._directory is None:
-            raise Failed(
-                "This relay has no directory yet, so it knows no desk.",
-                hint="Publish one: relay publish PACK --url URL, or set [directory] folder in its configuration.",
-                exit_code=78,
-            )
-        return self._directory
+        return self.roster.directory
+
+    async def publish(self, files: Mapping[str, bytes], now: int) -> int:
+        """Take a newer directory in; return the version in force (PROTOCOL 8.5)."""
+        return await self.roster.publish(files, now)
+
+    def file(self, name: str) -> bytes | None:
+        """Return one file of the directory in force."""
+        return self.roster.files.get(name)
+
+    async def prekeys_in(self, statements: Sequence[bytes], now: int) -> None:
+        """Keep prekeys that their devices signed (PROTOCOL 8.7)."""
+        await self.roster.take_prekeys(statements, now)
+
+    async def prekeys_of(self, desk: str, now: int) -> list[bytes]:
+        """Return the prekeys of a desk's active devices, valid now or later."""
+        return await self.roster.prekeys_of(desk, now)
 
     # 1. A desk hands in an envelope (PROTOCOL 11.1 to 11.3)
 
@@ -90,7 +90,7 @@ class Exchange:
                     parsed,
                     service=self.service,
                     directory=self.directory,
-                    prekeys=self._prekeys.get(parsed.header.to, ()),
+                    prekeys=self.roster.prekeys(parsed.header.to),
                     now=now,
                 )
             except Refused:
@@ -373,25 +373,13 @@ class Exchange:
                     await self._ledger.commit(Outcome(message, tuple(effects)), known.version, kept)
                     is not None
                 ):
-                    self._measure(before, message, events)
+                    taken(self.meter, before, message, [event for _statement, event in events])
                     return [statement.sid for statement, _event in events]
         raise Refused(
             Code.E_BUSY,
             "Other instances keep changing this message.",
             hint="Post the same receipt again.",
         )
-
-    def _measure(
-        self, before: Message, after: Message, events: Sequence[tuple[Statement, Received]]
-    ) -> None:
-        for _statement, event in events:
-            self.meter.receipt(event.kind, "ok")
-            if before.first(event.kind) is None and after.first(event.kind) is not None:
-                seconds = max(0, event.received - after.origin.at)
-                if event.kind == "delivered":
-                    self.meter.handover(after.origin.priority, seconds)
-                elif event.kind == "acknowledged":
-                    self.meter.acknowledged(after.origin.priority, seconds)
 
     # 4. Deadlines that have passed are acted upon
 
@@ -454,63 +442,3 @@ class Exchange:
                 if await self._ledger.commit(outcome, known.version, kept) is not None:
                     return
         raise Refused(Code.E_BUSY, "Other instances keep changing this message.")
-
-    # 5. Who is who: the directory and the devices' prekeys (PROTOCOL 8)
-
-    async def publish(self, files: Mapping[str, bytes], now: int) -> int:
-        """Take a newer directory in; return its version. The authority is in the signatures, not in who sends."""
-        trusted, directory = directories.update(self._trusted, files, now)
-        if self._directory is not None and directory.version <= self._directory.version:
-            return self._directory.version
-        log = directories.hashes(self._trusted, trusted)
-        await self.store.put_directory(
-            directory.version, trusted.files, directories.encode_pins(trusted), log
-        )
-        self._trusted, self._directory = trusted, directory
-        return directory.version
-
-    def file(self, name: str) -> bytes | None:
-        """Return one file of the directory in force."""
-        return self._trusted.files.get(name)
-
-    def files(self) -> Mapping[str, bytes]:
-        """Return all files of the directory in force."""
-        return self._trusted.files
-
-    async def prekeys_in(self, statements: Sequence[bytes], now: int) -> None:
-        """Keep prekeys that their devices signed; a repeat changes nothing."""
-        rows: list[PrekeyRow] = []
-        kept: list[Kept] = []
-        for wire in statements:
-            member = self.directory.device(peek(wire).keyid)
-            if member is None or not member.active(now):
-                raise Refused(
-                    Code.E_SIGNER,
-                    "The prekey is signed by a device that the directory does not list as active.",
-                )
-            prekey: Prekey = directories.read_prekey(wire, member)
-            if prekey.not_after <= now:
-                raise Refused(Code.E_EXPIRED, "The prekey is past its last day.")
-            rows.append(
-                PrekeyRow(
-                    prekey.desk,
-                    prekey.device,
-                    prekey.hint,
-                    prekey.not_before,
-                    prekey.not_after,
-                    now,
-                    prekey.sid,
-                    wire,
-                )
-            )
-            kept.append(Kept(prekey.sid, "prekey", "", wire, now))
-        await self.store.keep(kept)
-        await self.store.put_prekeys(rows)
-        for desk in {row.desk for row in rows}:
-            self._prekeys[desk] = await self.store.prekeys(desk, now)
-
-    async def prekeys_of(self, desk: str, now: int) -> list[bytes]:
-        """Return the prekeys of a desk's active devices that are valid now or later."""
-        entry = self.directory.desk(desk)
-        active = {member.device_kid for member in entry.active(now)}
-        return [row.wire for row in await self.store.prekeys(desk, now) if row.device in active]

@@ -3,9 +3,12 @@
 Never an id, never a pair of desks.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from keys.errors import Code
+from relay.core.events import Received
+from relay.core.message import Message
 
 
 class Meter(Protocol):
@@ -50,3 +53,15 @@ class Unmetered:
 
     def fired(self, kind: str, result: str, lateness: int) -> None:
         """Count nothing."""
+
+
+def taken(meter: Meter, before: Message, after: Message, events: Sequence[Received]) -> None:
+    """Report receipts that were committed, and how long the first of their kind took since acceptance."""
+    for event in events:
+        meter.receipt(event.kind, "ok")
+        if before.first(event.kind) is None and after.first(event.kind) is not None:
+            seconds = max(0, event.received - after.origin.at)
+            if event.kind == "delivered":
+                meter.handover(after.origin.priority, seconds)
+            elif event.kind == "acknowledged":
+                meter.acknowledged(after.origin.priority, seconds)

@@ -16,6 +16,10 @@ ENVELOPE_S_MAX = 37 * 24 * 3600
 """An envelope never stays longer than this after its expiry (PROTOCOL 11.5)."""
 PREKEY_SETTLING_S = 600
 """A sender is not held to a prekey that the relay has had for less than ten minutes (PROTOCOL 8.7)."""
+PREKEY_AHEAD_S_MAX = 28 * 24 * 3600 + CLOCK_SKEW_S
+"""Prekeys are published up to four weeks ahead (PROTOCOL 8.7)."""
+PREKEYS_PER_DEVICE_MAX = 16
+"""Five are enough for four weeks; the rest is room for a device that was set up anew."""
 FACTS_MAX = 256
 """Statements that one message may gather before further ones are refused."""
 RECEIPTS_PER_CALL_MAX = 64
