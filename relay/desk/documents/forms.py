@@ -134,21 +134,15 @@ def _steps(path: str) -> list[str]:
 
 
 def _letter(path: str) -> str:
-    """Return the letter whose field the path is, or is inside of; the nearest field counts."""
+    """Return the letter whose field the path is, or is inside of."""
     steps = _steps(path)
-    found, longest = "", 0
     for letter in codes.letters():
-        for field in letter.fields:
-            wanted = _steps(field)
+        for wanted in map(_steps, letter.fields):
             # A stray field of an item is no reason to call the whole list of items missing.
-            inside = (
-                steps in (wanted, [*wanted, "[]"])
-                if field == "items"
-                else steps[: len(wanted)] == wanted
-            )
-            if inside and len(wanted) > longest:
-                found, longest = letter.letter, len(wanted)
-    return found
+            inside = steps[: len(wanted)] == wanted and wanted != ["items"]
+            if inside or steps in (wanted, [*wanted, "[]"]):
+                return letter.letter
+    return ""
 
 
 def _hurts(path: str, letter: codes.Letter) -> bool:

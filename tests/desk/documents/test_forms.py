@@ -133,11 +133,14 @@ def test_many_problems_are_counted(now: int) -> None:
 
 def test_warnings_come_last_and_stop_nothing(request_form: Form, now: int) -> None:
     """Problems first, then what may be sent all the same."""
-    request_form["mla_expected_by"] = "2026-01-01"
+    request_form["date_of_request"] = "2026-01-01T00:00:00Z"
     forms.require("preservation_request", request_form, now=now, priority="urgent")
-    del request_form["wanted_back"], request_form["necessity"]
+    del request_form["do_not_notify_reason"]
     found = forms.check("preservation_request", request_form, now=now, priority="urgent")
-    assert [problem.warning for problem in found] == [False, True]
+    assert [(problem.path, problem.warning) for problem in found] == [
+        ("do_not_notify_reason", False),
+        ("date_of_request", True),
+    ]
     assert found[1].letter == ""
 
 

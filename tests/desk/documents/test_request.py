@@ -127,10 +127,14 @@ def test_an_empty_form_misses_every_letter() -> None:
     assert all(f"- {field}" in caught.value.text for field in REQUIRED)
 
 
-def test_a_block_that_is_no_block_hurts_the_letters_inside(request_form: Form) -> None:
+def test_a_block_that_is_no_block_hurts_the_letters_inside(
+    request_form: Form, problems: Check
+) -> None:
     """An item that is a text has neither data nor custodian."""
     request_form["items"][1] = "the mail account"
     assert _red(request_form) == "cd"
+    found = problems(KIND, request_form)
+    assert [(one.path, one.letter) for one in found] == [("items[1]", "c")]
 
 
 def test_a_stray_field_stops_the_form_but_no_letter(request_form: Form, problems: Check) -> None:
@@ -200,6 +204,13 @@ def test_an_identifier_that_names_nothing_is_refused(
     item = request_form["items"][0]
     item |= {"identifier_type": kind, "identifier_value": value}
     assert "items[0].identifier_value" in _paths(problems(KIND, request_form))
+
+
+def test_a_right_account_number_passes(request_form: Form, problems: Check) -> None:
+    """The check digits of an account are computed, and right ones pass."""
+    item = request_form["items"][1]
+    item |= {"identifier_type": "IBAN", "identifier_value": "GB33BUKB20201555555555"}
+    assert problems(KIND, request_form) == []
 
 
 def test_a_name_needs_its_service(request_form: Form, problems: Check) -> None:

@@ -152,6 +152,8 @@ def test_limits_hold_at_n_and_not_at_n_plus_1() -> None:
     """Lengths and counts: at the limit fits, beyond does not."""
     text = FIELD | {"type": "string", "minLength": 2, "maxLength": 4}
     assert [bool(schema.faults(text, "x" * n)) for n in (1, 2, 4, 5)] == [True, False, False, True]
+    whole = FIELD | {"type": "integer", "minimum": 2, "maximum": 4}
+    assert [bool(schema.faults(whole, n)) for n in (1, 2, 4, 5)] == [True, False, False, True]
     listed = FIELD | {"type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "integer"}}
     assert [bool(schema.faults(listed, [1] * n)) for n in (0, 1, 2, 3)] == [
         True,
