@@ -14,7 +14,8 @@ from keys.errors import Code, Failed, Poc24Error, Refused
 
 ERROR_BYTES_MAX = 4096
 TEXT_CHARACTERS_MAX = 640
-"""A sentence and its hint. A character escapes to at most six bytes, so every error fits its limit."""
+"""A sentence and its hint. A character escapes to at most six bytes, so every error fits its limit.
+"""
 
 HTTP_STATUS: Mapping[Code, int] = MappingProxyType(
     {

@@ -16,13 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from keys.directory import DeskEntry, Directory, Member
-
 from keys import suite
-from keys.errors import Code, Refused
+from keys.directory import DeskEntry, Directory, Member, Network
+from keys.errors import Code, Failed, Refused
 from keys.identity import Role, Signer
-from keys.statement import ORIGIN_BYTES_MAX, Statement, peek
-from relay.wire import envelope, receipt
+from keys.statement import ORIGIN_BYTES_MAX, Statement, peek, unb64u
+from relay.wire import envelope, receipt, vector
 from relay.wire.envelope import Envelope, Header
 
 BODY_BYTES_MAX = 1024 * 1024
@@ -327,3 +326,63 @@ def _submission(
                 Code.E_SUBMISSION, f"The submission is of another message: {name} differs."
             )
     return handed_in, device
+
+
+def self_test() -> None:
+    """Open the envelope vector (PROTOCOL 5.5); Failed with exit code 69 if this machine reads it
+    otherwise.
+    """
+    try:
+        opened = open_message(
+            _vector(),
+            vector.SUBMISSION.encode(),
+            desk=vector.DESK,
+            service=vector.SERVICE,
+            seeds=_vector_seeds(),
+            directory=_vector_directory(),
+            now=vector.NOW,
+        )
+        good = opened.msg == vector.MSG and opened.body == vector.BODY.encode()
+    except Refused as refused:
+        raise _broken(refused.text) from refused
+    if not good:
+        raise _broken("It opened to something else.")
+
+
+def _broken(why: str) -> Failed:
+    return Failed(
+        f"The envelope vector does not open on this machine: {why}",
+        hint="Do not use this installation; install poc24 and its libraries anew and run it again.",
+        exit_code=69,
+    )
+
+
+def _vector() -> bytes:
+    """Return the vector's envelope: its stanzas are kept, the rest follows from its content key."""
+    header, kept = Header.decode(vector.HEADER.encode()), unb64u(vector.STANZAS)
+    stanzas = list(suite.chunks_of(kept, envelope.STANZA_BYTES))
+    key, commitment = _derive(bytes.fromhex(vector.CEK), envelope.prefix_of(header, stanzas))
+    stream = suite.seal_content(key, _pack(vector.STATEMENT.encode(), vector.BODY.encode()))
+    return envelope.assemble(header, stanzas, commitment, stream)
+
+
+def _vector_seeds() -> Mapping[bytes, bytes]:
+    seed = bytes.fromhex(vector.SEED)
+    return {suite.pkid_of(suite.prekey_public(seed))[: suite.HINT_BYTES]: seed}
+
+
+def _vector_directory() -> Directory:
+    officer, device = bytes.fromhex(vector.OFFICER_KEY), bytes.fromhex(vector.DEVICE_KEY)
+    member = Member("VN", "vn-01", officer, device, "active", 0, 0)
+    devices = {member.device_kid: member}
+    entry = DeskEntry("VN", (member,), b"", {}, {}, (), "", by_kid=devices)
+    return Directory(
+        network=Network({}, {}, {}, {}),
+        desks={"VN": entry},
+        version=1,
+        expires=vector.NOW,
+        held={},
+        faulty={},
+        devices=devices,
+        officers={member.officer_kid: member},
+    )
