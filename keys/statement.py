@@ -281,7 +281,8 @@ def _expect_kind(peeked: Peeked, kinds: Collection[str]) -> None:
 
 def _fields(payload: bytes) -> dict[str, Any]:
     fields = decode(payload)
-    if fields.pop("v", None) != 1:
+    version = fields.pop("v", None)
+    if type(version) is not int or version != 1:  # true equals 1 in Python
         raise Refused(Code.E_VERSION, "The statement's version is not 1.")
     return fields
 

@@ -125,7 +125,8 @@ class Header:
         if len(data) > HEADER_BYTES_MAX:
             raise Refused(Code.E_TOO_LARGE, f"The header has more than {HEADER_BYTES_MAX} bytes.")
         value = statement.decode(data)
-        if value.pop("v", None) != 1:
+        version = value.pop("v", None)
+        if type(version) is not int or version != 1:  # true equals 1 in Python
             raise Refused(Code.E_VERSION, "The header's version is not 1.")
         if value.keys() != _HEADER_SHAPE.keys():
             fields.closed(value, _HEADER_SHAPE, "The header")

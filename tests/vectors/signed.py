@@ -108,6 +108,7 @@ def statements() -> dict[str, Any]:
         "signed white space": ("E_ENCODING", b.forge(good.replace(b":", b": ", 1))),
         "a signed key twice": ("E_ENCODING", b.forge(good.replace(b"{", b'{"at":1,', 1))),
         "v is 2": ("E_VERSION", b.forge(b.dumps({**fields, "v": 2}))),
+        "v is true": ("E_VERSION", b.forge(b.dumps({**fields, "v": True}))),
         "no v": ("E_VERSION", b.forge(b.dumps({k: v for k, v in text if k != "v"}))),
         "another signer inside": (
             "E_SIGNER",
