@@ -117,7 +117,7 @@ class Api:
         resource = request.match_info.route.resource
         if response.status == 101:
             return response  # a session's length says nothing about the door
-        if resource is not None and (request.method, resource.canonical) in _TEMPLATES:
+        if resource is not None and (request.method, resource.canonical) in TEMPLATES:
             self._metrics.http(
                 resource.canonical, request.method, response.status, loop.time() - began
             )
@@ -318,4 +318,4 @@ def _foreign(error: web.HTTPException) -> Refused:
     return Refused(Code.E_ENCODING, "The relay does not understand this request.")
 
 
-_TEMPLATES = frozenset((method, path.replace(":.+", "")) for method, path in ROUTES)
+TEMPLATES = frozenset((method, path.replace(":.+", "")) for method, path in ROUTES)

@@ -1,0 +1,123 @@
+"""The operator's bell: a 0600 Unix socket where a running relay takes what only it can do, the store being its own.
+
+::
+
+    GET  /doctor              -> {"findings": [...], "log_size": n, "log_root": hex, ...}
+    POST /backup {"path": p}  -> {"path": p}
+"""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from keys.errors import Failed
+from relay.core import tlog
+from relay.store.base import Store
+
+SOCKET_PATH_BYTES_MAX = 107
+"""What the kernel keeps of a Unix socket's name."""
+ANSWER_S = 3600
+"""A large store takes its time to be looked through."""
+
+
+async def doctor(store: Store) -> dict[str, Any]:
+    """Look through a started store; findings are sentences, none means clean."""
+    frontier = await store.log()
+    return {
+        "findings": await store.check(),
+        "log_size": frontier.size,
+        "log_root": tlog.root(frontier).hex(),
+        "epoch": store.epoch,
+        "counts": dict(await store.counts()),
+    }
+
+
+async def backup(store: Store, path: Path) -> dict[str, Any]:
+    """Write a consistent copy of a started store to *path*, which must not be there yet."""
+    await store.backup(path)
+    return {"path": str(path)}
+
+
+def application(store: Store) -> web.Application:
+    """Return the aiohttp application of the bell."""
+
+    async def get_doctor(_request: web.Request) -> web.Response:
+        return await _answer(doctor(store))
+
+    async def post_backup(request: web.Request) -> web.Response:
+        path = (await request.json()).get("path")
+        if not isinstance(path, str) or not path.startswith("/"):
+            return web.json_response(
+                {"error": {"text": "A backup needs an absolute path.", "exit": 2}}, status=400
+            )
+        return await _answer(backup(store, Path(path)))
+
+    app = web.Application()
+    app.router.add_get("/doctor", get_doctor)
+    app.router.add_post("/backup", post_backup)
+    return app
+
+
+async def _answer(work: Any) -> web.Response:
+    try:
+        # Not cancelled when the asking side hangs up: half a backup helps nobody.
+        return web.json_response(await asyncio.shield(asyncio.ensure_future(work)))
+    except Failed as failure:
+        error = {"text": failure.text, "hint": failure.hint, "exit": failure.exit_code}
+        return web.json_response({"error": error}, status=503)
+
+
+def listen(path: Path) -> socket.socket:
+    """Return a bound socket at *path* that only this account can reach; whoever left one behind there is gone.
+
+    The store's lock is held by now, so no other relay of this store can be listening.
+    """
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+        raise Failed(
+            f"The path of the control socket is longer than {SOCKET_PATH_BYTES_MAX} bytes: {path}.",
+            hint="Set [relay] control to a shorter one.",
+            exit_code=78,
+        )
+    bell = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            path.unlink()
+        old = os.umask(0o177)
+        try:
+            bell.bind(str(path))
+        finally:
+            os.umask(old)
+    except OSError as error:
+        bell.close()
+        raise Failed(
+            f"The control socket {path} cannot be made: {error.strerror}.",
+            hint="Its folder must belong to the relay's account; or set [relay] control.",
+            exit_code=73,
+        ) from None
+    return bell
+
+
+async def ask(
+    path: Path, method: str, verb: str, body: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """Ask the relay that listens at *path*; None if none does, Failed with its sentence if it could not."""
+    try:
+        timeout = aiohttp.ClientTimeout(total=ANSWER_S)
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(str(path)), timeout=timeout
+            ) as session,
+            session.request(method, f"http://relay/{verb}", json=body) as response,
+        ):
+            found: dict[str, Any] = await response.json()
+    except aiohttp.ClientConnectorError:
+        return None
+    if "error" in found:
+        error = found["error"]
+        raise Failed(error["text"], hint=error.get("hint", ""), exit_code=error.get("exit", 70))
+    return found
