@@ -40,6 +40,7 @@ CLOCKS: Mapping[str, Clocks] = MappingProxyType(
     }
 )
 ACK_SECONDS_MIN = 60
+DOCUMENT_BYTES_MAX = content.BODY_BYTES_MAX
 NOTE_TYPE = "text/plain;charset=utf-8"
 """Body of a short note that belongs to no form: why a request is not for this desk."""
 
@@ -67,8 +68,8 @@ def read_document(data: bytes) -> dict[str, Any]:
     Spaces and order are free here. A key twice, a fraction or an empty value (null) is refused:
     what is sent is strict JSON, where none of them exists (PROTOCOL 6.1).
     """
-    if len(data) > content.BODY_BYTES_MAX:
-        _not_read(f"it has {len(data)} bytes; the limit is {content.BODY_BYTES_MAX}")
+    if len(data) > DOCUMENT_BYTES_MAX:
+        _not_read(f"it has more than {DOCUMENT_BYTES_MAX} bytes")
     try:
         found = json.loads(
             data.decode("utf-8-sig"),
@@ -157,10 +158,15 @@ def header(
     )
 
 
-def request(document: Mapping[str, Any], top: Header, *, officer: Signer, nonce: bytes) -> Composed:
-    """Return a signed request; E_DOCUMENT names every letter of Article 42(3) that is missing.
+def reservations_of(card: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the reservations of a State as citation keys, from its card (PROTOCOL 8.3)."""
+    return tuple(one for treaty in card.get("treaties", ()) for one in treaty["reservations"])
 
-    *nonce* is 16 random bytes.
+
+def check_request(document: Mapping[str, Any], top: Header) -> str:
+    """Return the kind of a request that may be sent under *top*, before anybody signs it.
+
+    E_DOCUMENT names every letter of Article 42(3) that is missing.
     """
     kind = _kind(document)
     if forms.statement_kind(kind) != "request":
@@ -178,23 +184,25 @@ def request(document: Mapping[str, Any], top: Header, *, officer: Signer, nonce:
             f"{top.to}.",
             hint="Correct requested_authority in the file, or --to.",
         )
+    return kind
+
+
+def request(document: Mapping[str, Any], top: Header, *, officer: Signer, nonce: bytes) -> Composed:
+    """Return a signed request that passed :func:`check_request`; *nonce* is 16 random bytes."""
+    kind = check_request(document, top)
     return _signed(kind, document, top, thread="", officer=officer, nonce=nonce)
 
 
-def reply(
+def check_reply(
     document: Mapping[str, Any],
     top: Header,
     *,
     request: Mapping[str, Any] | None,
-    thread: str,
     reservations: Sequence[str] = (),
-    officer: Signer,
-    nonce: bytes,
-) -> Composed:
-    """Return a signed document in the thread of a request: answer, refusal, withdrawal, receipt.
+) -> str:
+    """Return the kind of a document that may follow *request* under *top*; E_DOCUMENT if not.
 
-    *request* is the document that it follows, *thread* its message id, *reservations* those of the
-    answering State. Raises E_DOCUMENT.
+    *reservations* are those of the answering State, as citation keys.
     """
     kind = _kind(document)
     if forms.statement_kind(kind) == "request":
@@ -211,6 +219,24 @@ def reply(
         request=request,
         reservations=reservations,
     )
+    return kind
+
+
+def reply(
+    document: Mapping[str, Any],
+    top: Header,
+    *,
+    request: Mapping[str, Any] | None,
+    thread: str,
+    reservations: Sequence[str] = (),
+    officer: Signer,
+    nonce: bytes,
+) -> Composed:
+    """Return a signed document that passed :func:`check_reply`, in the thread of a request.
+
+    *request* is the document that it follows, *thread* its message id.
+    """
+    kind = check_reply(document, top, request=request, reservations=reservations)
     return _signed(kind, document, top, thread=thread, officer=officer, nonce=nonce)
 
 

@@ -291,7 +291,7 @@ def test_a_file_is_read_as_an_editor_saves_it() -> None:
         (b'{"a": NaN}', "NaN"),
         (b"[" * 100_000, "nested"),
         (b'{"a": ' + b"9" * 5000 + b"}", "too long"),
-        (b" " * (1024 * 1024 + 1), "limit"),
+        (b" " * (1024 * 1024 + 1), "more than"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_a_sentence(data: bytes, words: str) -> None:
