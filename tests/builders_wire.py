@@ -252,7 +252,7 @@ def open_at(
 # Receipts
 
 
-def values_of(kind: str, **changes: Any) -> dict[str, Any]:
+def values_of(kind: str, /, **changes: Any) -> dict[str, Any]:
     """Return acceptable fields of any kind of statement."""
     some, other = seed("some id").hex(), seed("another id").hex()
     every: dict[str, Any] = {
@@ -339,7 +339,7 @@ def signer_of(kind: str) -> Signer:
     return {Role.OFFICER: officer("au-01"), Role.DEVICE: device("au-01")}.get(role, relay_signer())
 
 
-def receipt_of(kind: str, **changes: Any) -> Statement:
+def receipt_of(kind: str, /, **changes: Any) -> Statement:
     """Return a signed statement of *kind*."""
     return receipt.make(kind, values_of(kind, **changes), signer_of(kind))
 

@@ -30,9 +30,7 @@ STATEMENT = (
     '274ad43c27894092b7af5a9e724433","sig":"DRui-xwijrTGJWO6DmZdg5c0O_FtqnF1jIfsJ9P60'
     'JIh5DN8j1SDRqfaTUReNA3TIoLMDkYD1T6j5aYP6C9kDA"}]}'
 )
-BODY = (
-    '{"please":"keep the logs"}'
-)
+BODY = '{"please":"keep the logs"}'
 SUBMISSION = (
     '{"payload":"eyJibG9icyI6W10sImNyZWF0ZWQiOjE4MDAwMDAwMDAsImZyb20iOiJWTiIsImhlYWRl'
     "cl9zaGEyNTYiOiI4YmE2N2YwYTExYWUwNmIxZWMyNTk1YWEyNGJjNmIzY2MxZDE1Yzg4YjQ3YjkwZTJl"

@@ -1,13 +1,12 @@
 """Makes the vectors that are signed or sealed: statements and envelopes; called by make_vectors.py.
 
-HPKE draws its own randomness, so the stanzas of the envelope are taken from the vector that is there, and drawn only if
-there is none; everything else comes out the same each time.
+HPKE draws its own randomness, so the stanzas of the envelope are taken from the vector that is
+there, and drawn only if there is none; everything else comes out the same each time.
 """
 
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -349,12 +348,13 @@ def module(vector: dict[str, Any]) -> str:
     ]
     lines += [f'{name} = "{value}"' for name, value in values.items()]
     for name, text in texts.items():
-        lines += [f"{name} = (", *(f"    {part}" for part in _literals(text)), ")"]
+        parts = [_quoted(text[at : at + 80]) for at in range(0, len(text), 80)]
+        lines += (
+            [f"{name} = (", *(f"    {part}" for part in parts), ")"]
+            if len(parts) > 1
+            else [f"{name} = {parts[0]}"]
+        )
     return "\n".join(lines) + "\n"
-
-
-def _literals(text: str) -> Sequence[str]:
-    return [_quoted(text[at : at + 80]) for at in range(0, len(text), 80)]
 
 
 def _quoted(part: str) -> str:
