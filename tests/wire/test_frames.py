@@ -1,5 +1,7 @@
 """Frames and joined bodies of a session (PROTOCOL 12)."""
 
+from typing import Any
+
 import builders_wire as b
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from keys.errors import Code, Refused
 from relay.wire import frames
 from relay.wire.frames import Frame, Type
 
-BODIES = {
+BODIES: dict[Type, dict[str, Any]] = {
     Type.CHALLENGE: {"nonce": "0" * 64, "relay": b.SERVICE, "at": b.NOW, "v": 1},
     Type.WELCOME: {
         "relay": b.SERVICE,
