@@ -16,13 +16,21 @@ Ids (msg, sid, kid, digest) are 64 lower hex digits, times are seconds UTC. A ``
 caller's mistake: it hits the one call that made it and nothing is written.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from keys.errors import Failed
 from relay.core.tlog import Frontier
 
+DIGEST_BYTES = 32
+INTEGER_MAX = 2**53 - 1
+"""No time, generation or version is larger (PROTOCOL 6.1)."""
+NAME_MAX = 128
+"""Characters of a desk id, a kind or a timer's subject."""
+ENTRY_KINDS = frozenset({"message", "statement"})
 PREKEY_KEPT_AFTER = 30 * 86400
 """Seconds for which a prekey is kept after its end: late messages are still judged by it (PROTOCOL
 12, replay).
@@ -158,6 +166,95 @@ class PrekeyRow:
     received: int
     sid: str
     wire: bytes = field(repr=False)
+
+
+def raw(digest: str) -> bytes:
+    """Return the 32 bytes of an id; ValueError unless it is 64 lower hex digits."""
+    data = bytes.fromhex(digest)
+    if len(data) != DIGEST_BYTES or data.hex() != digest:
+        raise ValueError(f"An id is 64 lower hex digits, this is {digest[:80]!r}.")
+    return data
+
+
+def check_change(change: Change) -> None:
+    """Raise ValueError if *change* contradicts itself: what every store must refuse in the same
+    way.
+
+    The envelope's hash is compared here, before it is written, and again whenever it is read.
+    """
+    msg = raw(change.msg)
+    check_statements(change.statements)
+    check_integer(change.expected)
+    if change.envelope is not None and change.expected:
+        raise ValueError("An envelope comes with the first change of its message, and only there.")
+    if change.envelope is not None and hashlib.sha256(change.envelope).digest() != msg:
+        raise ValueError("The envelope's SHA-256 is not the message id.")
+    for entry in change.entries:
+        if entry.msg != change.msg or entry.kind not in ENTRY_KINDS:
+            raise ValueError("An entry belongs to its change's message, as message or statement.")
+        if entry.kind == "message" and entry.ref != change.msg:
+            raise ValueError("An entry of kind message refers to its change's message.")
+        check_name(entry.desk)
+    for desk, step in change.waiting:
+        check_name(desk)
+        if step not in {1, -1}:
+            raise ValueError("A message begins to wait for a desk (+1) or ends (-1).")
+    for timer in change.arm:
+        check_name(timer.kind)
+        check_name(timer.subject)
+        check_integer(timer.generation)
+        check_integer(timer.due)
+    for kind in change.disarm:
+        check_name(kind)
+    check_integer(change.waiting_max)
+    check_integer(change.drop_after)
+
+
+def check_statements(statements: Sequence[Kept]) -> None:
+    """Raise ValueError unless sids are ids and each msg is one or ""."""
+    for statement in statements:
+        raw(statement.sid)
+        check_name(statement.kind)
+        check_integer(statement.at)
+        if statement.msg:
+            raw(statement.msg)
+
+
+def check_prekeys(rows: Sequence[PrekeyRow]) -> None:
+    """Raise ValueError unless the rows' ids, desks and times are such."""
+    for row in rows:
+        raw(row.sid)
+        raw(row.device)
+        check_name(row.desk)
+        for time in (row.not_before, row.not_after, row.received):
+            check_integer(time)
+
+
+def check_directory(version: int, files: Mapping[str, bytes]) -> None:
+    """Raise ValueError unless version and file names can be kept."""
+    check_integer(version)
+    for name in files:
+        check_name(name)
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless a desk, kind or subject is plain, short and not empty."""
+    if not (0 < len(name) <= NAME_MAX and name.isascii()):
+        raise ValueError(f"Not a desk, kind or subject: {name[:80]!r}.")
+
+
+def check_integer(value: int) -> None:
+    """Raise ValueError unless 0 <= *value* < 2^53: what every kind of store can hold."""
+    if not 0 <= value <= INTEGER_MAX:
+        raise ValueError(f"Not a time, version or number that can be kept: {value}.")
+
+
+def damaged(msg: str) -> Failed:
+    """Return what every store raises for an envelope that is no longer the one it accepted."""
+    return Failed(
+        f"The kept envelope of message {msg} is damaged: its SHA-256 is not the message id.",
+        hint="Stop the relay, run `relay doctor`, and restore the latest backup.",
+    )
 
 
 class Store(Protocol):

@@ -1,0 +1,320 @@
+"""The reference: the whole contract in plain dictionaries, to read and to compare other stores
+with.
+
+It keeps every promise but one: what is in memory does not survive the process. Simulations and
+tests run on it; ``stop`` and ``start`` on the same object are a restart that keeps everything.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keys.errors import Failed
+from relay.core import tlog
+from relay.core.tlog import Frontier
+from relay.store.base import (
+    PREKEY_KEPT_AFTER,
+    Change,
+    Committed,
+    Conflict,
+    Delivery,
+    Entry,
+    Full,
+    Kept,
+    PrekeyRow,
+    Stored,
+    Timer,
+    check_change,
+    check_directory,
+    check_integer,
+    check_prekeys,
+    check_statements,
+    damaged,
+    raw,
+)
+
+
+@dataclass(slots=True)
+class _Message:
+    arrival: int
+    version: int
+    state: bytes
+    envelope: bytes | None
+    drop_after: int
+
+
+@dataclass(slots=True)
+class _Mailbox:
+    entries: list[Entry] = field(default_factory=list)
+    """The entry with sequence number n stands at n - 1."""
+    known: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
+
+
+class MemoryStore:
+    """A store in memory. Each operation runs to its end without waiting, so each is atomic."""
+
+    def __init__(self) -> None:
+        """Begin empty; :meth:`start` gives the epoch."""
+        self.epoch = 0
+        self._running = False
+        self._messages: dict[str, _Message] = {}
+        self._statements: dict[str, Kept] = {}  # in the order in which they were logged
+        self._mailboxes: dict[str, _Mailbox] = {}
+        self._timers: dict[tuple[str, str], Timer] = {}
+        self._directory: tuple[int, dict[str, bytes], bytes] | None = None
+        self._prekeys: dict[str, PrekeyRow] = {}
+        self._log: list[bytes] = []
+        self._frontier = tlog.EMPTY
+
+    async def start(self, now: int) -> None:
+        """Begin, or begin again with everything that is here."""
+        self.epoch = self.epoch or max(1, now)
+        self._running = True
+
+    async def stop(self) -> None:
+        """Refuse what comes until the next start."""
+        self._running = False
+
+    def _must_run(self) -> None:
+        if not self._running:
+            raise Failed("The store is not running.", hint="Await start() first.", exit_code=75)
+
+    async def commit(self, change: Change) -> Committed | Conflict | Full:
+        """Make the change as a whole, or say why not."""
+        self._must_run()
+        check_change(change)
+        there = self._messages.get(change.msg)
+        version = there.version if there else 0
+        if version != change.expected:
+            return Conflict(version)
+        if full := self._full(change):
+            return full
+        coming = {statement.sid for statement in change.statements}
+        for entry in change.entries:
+            if entry.kind == "statement" and not (
+                entry.ref in coming or entry.ref in self._statements
+            ):
+                raise ValueError("An entry refers to a statement that is not kept.")
+
+        if there is None:
+            there = _Message(len(self._messages) + 1, 0, b"", change.envelope, 0)
+            self._messages[change.msg] = there
+        there.version, there.state = change.expected + 1, change.state
+        there.drop_after = change.drop_after or there.drop_after
+        self._keep(change.statements)
+        seqs = tuple(self._enter(entry) for entry in change.entries)
+        for desk, step in change.waiting:
+            waiting = self._mailbox(desk).waiting
+            (waiting.add if step > 0 else waiting.discard)(change.msg)
+        for kind in change.disarm:
+            self._timers.pop((kind, change.msg), None)
+        self._timers.update({(timer.kind, timer.subject): timer for timer in change.arm})
+        return Committed(there.version, seqs)
+
+    def _full(self, change: Change) -> Full | None:
+        if change.waiting_max:
+            after: dict[str, set[str]] = {}
+            for desk, step in change.waiting:
+                waiting = after.setdefault(desk, set(self._mailbox(desk).waiting))
+                (waiting.add if step > 0 else waiting.discard)(change.msg)
+                if step > 0 and len(waiting) > change.waiting_max:
+                    return Full(desk)
+        return None
+
+    def _mailbox(self, desk: str) -> _Mailbox:
+        return self._mailboxes.setdefault(desk, _Mailbox())
+
+    def _enter(self, entry: Entry) -> int:
+        mailbox = self._mailbox(entry.desk)
+        if entry.ref in mailbox.known:
+            return 0
+        mailbox.known.add(entry.ref)
+        mailbox.entries.append(entry)
+        return len(mailbox.entries)
+
+    def _keep(self, statements: Sequence[Kept]) -> None:
+        for statement in statements:
+            if statement.sid not in self._statements:
+                self._statements[statement.sid] = statement
+                self._append([statement.sid])
+
+    def _append(self, entries: Sequence[str]) -> None:
+        logged = [raw(entry) for entry in entries]
+        self._log.extend(logged)
+        self._frontier = tlog.append(self._frontier, logged)
+
+    async def keep(self, statements: Sequence[Kept]) -> None:
+        """Keep and log statements that change no state."""
+        self._must_run()
+        check_statements(statements)
+        self._keep(statements)
+
+    async def load(self, msg: str) -> Stored | None:
+        """Return version and state."""
+        self._must_run()
+        raw(msg)
+        found = self._messages.get(msg)
+        return Stored(found.version, found.state) if found else None
+
+    async def envelope(self, msg: str) -> bytes | None:
+        """Return the envelope, if it is still here and whole."""
+        self._must_run()
+        raw(msg)
+        found = self._messages.get(msg)
+        if found is None or found.envelope is None:
+            return None
+        if hashlib.sha256(found.envelope).hexdigest() != msg:
+            raise damaged(msg)
+        return found.envelope
+
+    async def statement(self, sid: str) -> Kept | None:
+        """Return one statement."""
+        self._must_run()
+        raw(sid)
+        return self._statements.get(sid)
+
+    async def statements(self, msg: str) -> tuple[Kept, ...]:
+        """Return a message's statements in the log's order."""
+        self._must_run()
+        raw(msg)
+        return tuple(kept for kept in self._statements.values() if kept.msg == msg)
+
+    async def mailbox(self, desk: str, after: int, limit: int) -> tuple[Delivery, ...]:
+        """Return the entries after a cursor."""
+        self._must_run()
+        start = max(after, 0)
+        found = self._mailbox(desk).entries[start : start + max(limit, 0)]
+        return tuple(
+            Delivery(seq, entry.kind, entry.ref, entry.msg)
+            for seq, entry in enumerate(found, start + 1)
+        )
+
+    async def head(self, desk: str) -> int:
+        """Return the last sequence number."""
+        self._must_run()
+        return len(self._mailbox(desk).entries)
+
+    async def due(self, now: int, limit: int) -> tuple[Timer, ...]:
+        """Return the timers that are due, the oldest first."""
+        self._must_run()
+        found = [timer for timer in self._timers.values() if timer.due <= now]
+        return tuple(
+            sorted(found, key=lambda timer: (timer.due, timer.kind, timer.subject))[: max(limit, 0)]
+        )
+
+    async def next_due(self) -> int | None:
+        """Return when the next timer is due."""
+        self._must_run()
+        return min((timer.due for timer in self._timers.values()), default=None)
+
+    async def put_directory(
+        self, version: int, files: Mapping[str, bytes], pins: bytes, log: Sequence[str]
+    ) -> bool:
+        """Replace the directory by a newer one."""
+        self._must_run()
+        check_directory(version, files)
+        logged = [raw(entry).hex() for entry in log]
+        if self._directory and version <= self._directory[0]:
+            return False
+        self._directory = (version, dict(files), pins)
+        self._append(logged)
+        return True
+
+    async def directory(self) -> tuple[int, dict[str, bytes], bytes] | None:
+        """Return the directory."""
+        self._must_run()
+        if self._directory is None:
+            return None
+        version, files, pins = self._directory
+        return version, dict(files), pins
+
+    async def put_prekeys(self, rows: Sequence[PrekeyRow]) -> None:
+        """Keep prekeys."""
+        self._must_run()
+        check_prekeys(rows)
+        for row in rows:
+            self._prekeys.setdefault(row.sid, row)
+
+    async def prekeys(self, desk: str, now: int) -> tuple[PrekeyRow, ...]:
+        """Return the prekeys that are valid now or later."""
+        self._must_run()
+        found = [row for row in self._prekeys.values() if row.desk == desk and row.not_after > now]
+        return tuple(sorted(found, key=lambda row: (row.device, row.not_before, row.sid)))
+
+    async def purge(self, now: int, limit: int) -> int:
+        """Delete what is past its date: envelopes first, then prekeys."""
+        self._must_run()
+        check_integer(now)
+        late = [
+            message
+            for message in self._messages.values()
+            if message.envelope is not None and 0 < message.drop_after <= now
+        ]
+        late = sorted(late, key=lambda message: (message.drop_after, message.arrival))[
+            : max(limit, 0)
+        ]
+        for message in late:
+            message.envelope = None
+        ended = [row for row in self._prekeys.values() if row.not_after + PREKEY_KEPT_AFTER <= now]
+        ended = sorted(ended, key=lambda row: (row.not_after, row.sid))[: max(limit, 0) - len(late)]
+        for row in ended:
+            del self._prekeys[row.sid]
+        return len(late) + len(ended)
+
+    async def log(self) -> Frontier:
+        """Return the log's frontier."""
+        self._must_run()
+        return self._frontier
+
+    async def log_entries(self, start: int, end: int) -> list[bytes]:
+        """Return a part of the log."""
+        self._must_run()
+        return self._log[max(start, 0) : max(end, 0)]
+
+    async def backup(self, path: Path) -> None:
+        """Fail: there is nothing at rest that could be copied."""
+        raise Failed(
+            "This store lives in memory only, and a backup of it could not be started as a store.",
+            hint="Run the relay on the embedded store to have backups.",
+            exit_code=78,
+        )
+
+    async def check(self) -> list[str]:
+        """Compare everything with everything."""
+        self._must_run()
+        found = []
+        if tlog.append(tlog.EMPTY, self._log) != self._frontier:
+            found.append("The log's frontier is not the one of its entries.")
+        logged = set(self._log)
+        found += [
+            f"Statement {sid} is not in the log."
+            for sid in self._statements
+            if raw(sid) not in logged
+        ]
+        for msg, message in self._messages.items():
+            envelope = message.envelope
+            if envelope is not None and hashlib.sha256(envelope).hexdigest() != msg:
+                found.append(damaged(msg).text)
+        for desk, mailbox in self._mailboxes.items():
+            for entry in mailbox.entries:
+                if entry.msg not in self._messages:
+                    found.append(f"The mailbox of {desk} names an unknown message {entry.msg}.")
+                if entry.kind == "statement" and entry.ref not in self._statements:
+                    found.append(f"The mailbox of {desk} names an unknown statement {entry.ref}.")
+        return found
+
+    async def counts(self) -> Mapping[str, int]:
+        """Count."""
+        self._must_run()
+        return {
+            "messages": len(self._messages),
+            "envelopes": sum(one.envelope is not None for one in self._messages.values()),
+            "statements": len(self._statements),
+            "entries": sum(len(one.entries) for one in self._mailboxes.values()),
+            "waiting": sum(len(one.waiting) for one in self._mailboxes.values()),
+            "timers": len(self._timers),
+            "open": len({timer.subject for timer in self._timers.values()}),
+            "log": self._frontier.size,
+        }
