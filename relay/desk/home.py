@@ -33,8 +33,6 @@ CONFIG_BYTES_MAX = 64 * 1024
 ROOT_BYTES_MAX = 1024 * 1024
 
 _DESK = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,4})?\Z")
-_URL = re.compile(r"wss?://[^\s\"\\]+\Z")
-_LOOPBACK = re.compile(r"ws://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?(/|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +123,7 @@ def _home(folder: Path, path: Path, found: dict[str, Any]) -> Home:
         _wrong(path, f"{', '.join(sorted(missing))} is missing")
     if not _DESK.match(found["desk"]):
         _wrong(path, 'desk is not like "VN" or "AU-B"')
-    check_url(found["url"])
     return Home(folder=folder, reply=Reply(**spoken), **found)
-
-
-def check_url(url: str) -> None:
-    """Refuse an address that is no WebSocket's, or that leaves this machine without TLS (78)."""
-    if not _URL.match(url) or (url.startswith("ws:") and not _LOOPBACK.match(url)):
-        raise Failed(
-            f"The relay's address {url!r} cannot be used.",
-            hint="It begins with wss:// (TLS); only on this machine itself may it be ws://127.0.0.1:PORT.",
-            exit_code=errors.CONFIGURATION,
-        )
 
 
 def _closed(path: Path, found: dict[str, Any], known: set[str], where: str = "") -> None:

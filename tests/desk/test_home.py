@@ -108,30 +108,6 @@ def test_a_missing_setting_is_named(folder: Path, name: str) -> None:
         home.load(folder)
 
 
-@pytest.mark.parametrize(
-    ("url", "good"),
-    [
-        ("wss://relay.example", True),
-        ("ws://127.0.0.1:8424", True),
-        ("ws://localhost:1", True),
-        ("ws://[::1]:8424/", True),
-        ("ws://relay.example:8424", False),
-        ("ws://127.evil.example", False),
-        ("ws://localhost.evil.example", False),
-        ("https://relay.example", False),
-        ("", False),
-    ],
-)
-def test_only_loopback_goes_without_tls(url: str, *, good: bool) -> None:
-    """The relay is reached by TLS; only on this machine itself may it be without."""
-    if good:
-        home.check_url(url)
-        return
-    with pytest.raises(Failed) as failed:
-        home.check_url(url)
-    assert failed.value.exit_code == 78
-
-
 def test_a_folder_that_is_no_home_says_what_to_type(tmp_path: Path) -> None:
     """The first command of a newcomer: a sentence and `desk init`."""
     with pytest.raises(Failed, match="not a desk's home") as failed:

@@ -1,0 +1,270 @@
+"""What an officer reads on a terminal: pure text, made for the night.
+
+Warnings come first, then what to do next and until when, then the rest. State is a word, never a
+colour alone. Times stand in UTC and, where it differs, in the time of this machine. Text that came
+from elsewhere is shown without anything that could steer a terminal.
+"""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from keys.identity import fingerprint
+from relay.desk.compose import CLOCKS
+from relay.desk.documents import forms
+from relay.desk.documents.reading import instant, printable
+
+SHORT = 10
+"""Digits of a message id that are shown; any unique prefix of at least six is understood."""
+LABEL_WIDTH = 34
+BANNERS = {
+    "exercise": "EXERCISE - this is a drill, not a real case",
+    "test": "TEST - sent by a machine to try the line; nobody needs to act",
+}
+ENDED = frozenset({"closed", "withdrawn", "replaced", "expired"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """How to write: *now* in seconds UTC, the zone of this machine, and the width of the terminal."""
+
+    now: int
+    zone: tzinfo | None = None
+    """None = the machine's own."""
+    width: int = 96
+
+    def time(self, seconds: int) -> str:
+        """Return a time as ``2026-11-23 03:04:05 UTC (10:04 here)``."""
+        there = datetime.fromtimestamp(seconds, UTC)
+        here = there.astimezone(self.zone)
+        text = there.strftime("%Y-%m-%d %H:%M:%S UTC")
+        if here.utcoffset() == there.utcoffset():
+            return text
+        day = "" if here.date() == there.date() else here.strftime("%a ")
+        return f"{text} ({day}{here.strftime('%H:%M')} here)"
+
+    def until(self, seconds: int) -> str:
+        """Return a deadline and how long it is to it, or since it."""
+        return f"{self.time(seconds)}, {span(seconds - self.now)}"
+
+
+def span(seconds: int) -> str:
+    """Return a time that is left, or by which somebody is late, as words."""
+    word = "left" if seconds >= 0 else "LATE"
+    size = abs(seconds)
+    if size < 90:
+        return f"{size} s {word}"
+    if size < 90 * 60:
+        return f"{size // 60} min {word}"
+    if size < 48 * 3600:
+        return f"{size // 3600} h {size % 3600 // 60} min {word}"
+    return f"{size // 86400} days {word}"
+
+
+def short(msg: str) -> str:
+    """Return a message id as people see and type it."""
+    return msg[:SHORT]
+
+
+def bare(text: object) -> str:
+    """Return text from elsewhere on one line, without anything that steers a terminal."""
+    return printable(str(text)).replace("\n", " ").replace("\t", " ")
+
+
+def banner(mode: str, priority: str) -> str:
+    """Return the first line of a message; an exercise can never be mistaken for a real case."""
+    mark = f"*** {BANNERS[mode]} *** " if mode in BANNERS else ""
+    return f"{mark}{priority.upper()}"
+
+
+def rows(pairs: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
+    """Yield label and value in two columns; long values and values of several lines are wrapped."""
+    column = min(LABEL_WIDTH, max((len(label) for label, _value in pairs), default=0))
+    for label, value in pairs:
+        lines: list[str] = []
+        for line in (value or "-").split("\n"):
+            lines += textwrap.wrap(line, max(24, width - column - 2)) or [""]
+        if len(label) > column:
+            yield label
+            label = ""  # noqa: PLW2901 - the label has a line of its own
+        for number, line in enumerate(lines):
+            yield f"{label if not number else '':<{column}}  {line}".rstrip()
+
+
+def shown(found: Mapping[str, Any], mine: str, sheet: Sheet) -> Iterator[str]:
+    """Yield the page of one message: banner, warnings, what to do next, who asks, the document.
+
+    *found* is what the verb ``show`` returned; *mine* is this desk.
+    """
+    top: Mapping[str, Any] = found["header"]
+    kind = str(found.get("kind", ""))
+    yield f"{banner(top['mode'], top['priority'])} {kind} from {top['from']} to {top['to']}"
+    for warning in warnings(found):
+        yield from textwrap.wrap(f"! {warning}", sheet.width, subsequent_indent="  ")
+    yield ""
+    pairs = [
+        ("Next", next_step(found, mine, sheet)),
+        ("State", bare(found["state"])),
+        ("Signed by", f"{bare(found['officer'])} of {top['from']}, {sheet.time(top['created'])}"),
+        ("Message", f"{short(found['msg'])}  ({found['msg']})"),
+    ]
+    if found.get("thread"):
+        pairs.append(
+            ("Belongs to", f"{short(found['thread'])}  (desk show {short(found['thread'])})")
+        )
+    if top["backup"]:
+        pairs.append(("Backup desk", top["backup"]))
+    pairs.append(("Expires", sheet.time(top["expires"])))
+    yield from rows(pairs, sheet.width)
+    yield ""
+    yield from document(found, sheet)
+
+
+def document(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
+    """Yield the body: a known form by its labels, anything else as it is, never dropped."""
+    kind = forms.kind_of(str(found["body_type"]))
+    content = found.get("document")
+    if kind and isinstance(content, Mapping):
+        yield str(forms.schema(kind)["title"])
+        yield from rows(forms.summary(kind, content), sheet.width)
+        return
+    yield f"This desk knows no form of type {bare(found['body_type'])}; here is what was sent:"
+    text = content if isinstance(content, str) else found.get("text", content)
+    yield from printable(str(text)).splitlines()
+
+
+def warnings(found: Mapping[str, Any]) -> list[str]:
+    """Return what must be known before a line of the message is believed."""
+    listed = found.get("warnings") or found.get("warning") or []
+    return [bare(one) for one in ([listed] if isinstance(listed, str) else listed)]
+
+
+def next_step(found: Mapping[str, Any], mine: str, sheet: Sheet) -> str:
+    """Return the one thing to do now, by when, and what to type for it."""
+    top: Mapping[str, Any] = found["header"]
+    name, state = short(found["msg"]), str(found["state"])
+    if state in ENDED:
+        return f"Nothing: it is {state}. What happened: desk timeline {name}"
+    if top["from"] == mine:
+        if state == "acknowledged":
+            return f"Wait for the answer, {until_decision(found, sheet)}. desk timeline {name}"
+        if top["ack_by"]:
+            return (
+                f"Wait: a person at {top['to']} acknowledges by {sheet.until(top['ack_by'])}. "
+                f"desk timeline {name}"
+            )
+        return f"Nothing: no acknowledgement was asked. desk timeline {name}"
+    if found.get("kind") != "request":
+        return "Read it." + _term(found, sheet)
+    if state == "acknowledged" or not top["ack_by"]:
+        return (
+            f"Decide, {until_decision(found, sheet)}:\n"
+            f"desk answer {name} --preserved-until DATE\n"
+            f"desk answer {name} --refuse GROUND --reason TEXT --approver NAME"
+        )
+    return f"Acknowledge by {sheet.until(top['ack_by'])}:\ndesk acknowledge {name}"
+
+
+def until_decision(found: Mapping[str, Any], sheet: Sheet) -> str:
+    """Return by when the asked desk decides, from the one clock table."""
+    top: Mapping[str, Any] = found["header"]
+    return f"by {sheet.until(top['created'] + CLOCKS[top['priority']].decide_s)}"
+
+
+def _term(found: Mapping[str, Any], sheet: Sheet) -> str:
+    content = found.get("document")
+    end = instant(content.get("preserved_until")) if isinstance(content, Mapping) else None
+    if end is None:
+        return ""
+    return f" The data are kept until {sheet.until(end)}: send the request for assistance before."
+
+
+def listed(messages: Sequence[Mapping[str, Any]], mine: str, sheet: Sheet) -> Iterator[str]:
+    """Yield the inbox, one line for each message, the most pressing first as the desk gave them."""
+    for one in messages:
+        way = f"to {one['to']}" if one["from"] == mine else f"from {one['from']}"
+        mark = "" if one["mode"] == "actual" else f" {str(one['mode']).upper()}"
+        due = ""
+        if one["ack_by"] and one["state"] in {"accepted", "delivered", "failed", "queued"}:
+            due = f", acknowledge by {sheet.until(one['ack_by'])}"
+        yield (
+            f"{short(one['msg'])}  {str(one['priority']).upper():<9}{mark} {one['kind']:<8} "
+            f"{way:<12} {bare(one['state'])}{due}"
+        )
+        for warning in warnings(one):
+            yield f"            ! {warning}"
+
+
+def told(timeline: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
+    """Yield the timeline: each proven step in words, with the digits of its proof."""
+    yield f"Message {short(timeline['msg'])}: {bare(timeline['state'])}"
+    for line in timeline["lines"]:
+        late = "  LATE" if line.get("late") else ""
+        proof = f"  [proof {short(line['proof'])}]" if line.get("proof") else ""
+        text = bare(line.get("text") or f"{line['what']} {line['by']}")
+        yield f"{sheet.time(line['at'])}  {text}{late}{proof}"
+
+
+def recipient(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
+    """Yield what an officer sees of a desk before anything is sealed for it."""
+    card: Mapping[str, Any] = found.get("card", {})
+    names = ", ".join(bare(one["name"]) for one in card.get("names", ()))
+    pairs = [
+        ("To", f"{found['desk']}  {names}".rstrip()),
+        ("Country", bare(card.get("state", str(found["desk"])[:2]))),
+        ("Languages", ", ".join(bare(one) for one in card.get("languages", ()))),
+        ("Devices", str(len(found.get("devices", ())))),
+        ("Fingerprint", "\n".join(_fingerprints(found))),
+    ]
+    if card.get("preservation_days"):
+        pairs.append(("Preserves for", f"{card['preservation_days']} days at most at a time"))
+    yield from rows(pairs, sheet.width)
+    for warning in warnings(found):
+        yield from textwrap.wrap(f"! {warning}", sheet.width, subsequent_indent="  ")
+
+
+def _fingerprints(found: Mapping[str, Any]) -> list[str]:
+    given = found.get("fingerprint", "")
+    listed = [given] if isinstance(given, str) else list(given)
+    return [fingerprint(one) if len(one) == 64 else bare(one) for one in listed]
+
+
+def happened(event: Mapping[str, Any], sheet: Sheet) -> str:
+    """Return one event of `desk watch` in words: time, desk, what, and which message."""
+    time = datetime.fromtimestamp(event.get("at") or sheet.now, UTC).strftime("%H:%M:%S UTC")
+    name = f"  ({short(event['msg'])})" if event.get("msg") else ""
+    what = str(event["event"])
+    if what == "message":
+        line = f"{event['from']}  {banner(event['mode'], event['priority'])} {event['kind']}"
+        due = f", acknowledge by {sheet.until(event['ack_by'])}" if event["ack_by"] else ""
+        revoked = "  ! signed with a key revoked since: telephone first" if event["revoked"] else ""
+        return f"{time}  {line} to {event['to']}{due}{revoked}{name}"
+    if what == "statement":
+        by = f" by {bare(event['by'])}" if event.get("by") else ""
+        return f"{time}  {event.get('desk') or 'relay'}  {event['kind']}{by}{name}"
+    text = f": {bare(event['text'])}" if event.get("text") else ""
+    return f"{time}  {bare(what)}{text}{name}"
+
+
+def standing(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
+    """Yield whether the desk is up, what waits, and what will run out."""
+    known: Mapping[str, Any] = found["directory"]
+    fresh = "fresh" if known["fresh"] else "OUT OF DATE"
+    unacknowledged = found["inbox"]["unacknowledged"]
+    pairs = [
+        ("Desk", f"{found['desk']}, device {short(found['device'])}"),
+        ("Served", "yes" if found.get("served") else "no: type desk serve"),
+        (
+            "Relay",
+            f"{bare(found['relay'])}, {'connected' if found['connected'] else 'NOT CONNECTED'}",
+        ),
+        ("Directory", f"version {known['version']}, {fresh}, until {sheet.time(known['expires'])}"),
+        ("Waiting for a person here", str(unacknowledged)),
+        ("Waiting to be sent", str(found["outbox"])),
+        ("Others can seal for it until", sheet.time(found["prekeys_until"])),
+    ]
+    if found["clock_offset"]:
+        pairs.append(("Clock", f"WRONG by {found['clock_offset']} s against the relay"))
+    yield from rows(pairs, sheet.width)
