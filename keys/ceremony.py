@@ -383,9 +383,14 @@ def enter(
     return {**files, f"{version + 1}.{role_name(desk)}.json": signed}
 
 
-def _network_floor(files: Files) -> Mapping[str, Mapping[str, int]]:
+def current_network(files: Files) -> dict[str, Any]:
+    """Return the newest ``network.json``, to be changed and signed again."""
     meta = current_targets(files).targets["network.json"]
-    return read_network(files[target_name("network.json", meta.sha256)]).floor
+    return statement.decode(files[target_name("network.json", meta.sha256)])
+
+
+def _network_floor(files: Files) -> Mapping[str, Mapping[str, int]]:
+    return read_network(statement.encode(current_network(files))).floor
 
 
 # The freshness automaton
