@@ -40,6 +40,8 @@ STALE_S = 24 * 3600
 """A directory this long past its date no longer counts as fresh enough to send new devices here."""
 SHUTDOWN_S = 2.0
 BACKLOG = 1024
+DRAIN_S = 20
+"""The kind part of a stop takes no longer than this; what comes after is safe without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ class Relay:
         return bound
 
     async def _bell(self, path: Path) -> None:
-        runner = await self._runner(control.application(self.exchange.store))
+        runner = await self._runner(control.application(self.exchange.store, self.exchange.roster))
         self._bell_socket = control.listen(path)
         await web.SockSite(runner, self._bell_socket).start()
 
@@ -241,13 +243,30 @@ class Relay:
             reasons.append("no directory was published yet")
         elif now > roster.directory.expires + STALE_S:
             reasons.append("the directory is more than a day past its date")
-        elif not roster.directory.fresh(now):
-            warnings.append(
-                "the directory is past its date: run keys freshen, desks do not send unasked"
-            )
+        else:
+            reasons += self._other_key()
+            warnings += self._stale(now)
         if 0 < self.place.tls_expires < now:
             warnings.append("the TLS certificate is past its date")
         return Health(tuple(reasons), tuple(warnings))
+
+    def _other_key(self) -> list[str]:
+        """Desks check the evidence key: one that is not in the directory signs for nobody."""
+        place = self.place
+        try:
+            if (
+                self.exchange.directory.relay_key(place.service, place.instance)
+                == place.evidence.public
+            ):
+                return []
+        except Refused:
+            pass
+        return ["the directory does not list this relay's evidence key"]
+
+    def _stale(self, now: int) -> list[str]:
+        if self.exchange.directory.fresh(now):
+            return []
+        return ["the directory is past its date: run keys freshen, desks do not send unasked"]
 
     # The end
 
@@ -259,7 +278,9 @@ class Relay:
             for task in self._tasks:
                 if task.done():
                     self._broken(task)
-            await self.drain()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_S):
+                    await self.drain()
         finally:
             waiting.cancel()
             await self.stop()

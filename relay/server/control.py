@@ -2,6 +2,7 @@
 
 ::
 
+    GET  /standing            -> {"directory": version or 0, "directory_expires": t}
     GET  /doctor              -> {"findings": [...], "log_size": n, "log_root": hex, ...}
     POST /backup {"path": p}  -> {"path": p}
 """
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from keys.errors import Failed
 from relay.core import tlog
+from relay.roster import Roster
 from relay.store.base import Store
 
 SOCKET_PATH_BYTES_MAX = 107
@@ -43,8 +45,18 @@ async def backup(store: Store, path: Path) -> dict[str, Any]:
     return {"path": str(path)}
 
 
-def application(store: Store) -> web.Application:
+async def standing(roster: Roster) -> dict[str, Any]:
+    """Say which directory is in force; version 0 if none is."""
+    if not roster.published:
+        return {"directory": 0, "directory_expires": 0}
+    return {"directory": roster.directory.version, "directory_expires": roster.directory.expires}
+
+
+def application(store: Store, roster: Roster) -> web.Application:
     """Return the aiohttp application of the bell."""
+
+    async def get_standing(_request: web.Request) -> web.Response:
+        return await _answer(standing(roster))
 
     async def get_doctor(_request: web.Request) -> web.Response:
         return await _answer(doctor(store))
@@ -58,6 +70,7 @@ def application(store: Store) -> web.Application:
         return await _answer(backup(store, Path(path)))
 
     app = web.Application()
+    app.router.add_get("/standing", get_standing)
     app.router.add_get("/doctor", get_doctor)
     app.router.add_post("/backup", post_backup)
     return app
