@@ -1,0 +1,129 @@
+"""How a desk reaches its relay: one connection that carries whole binary messages (PROTOCOL 12).
+
+TLS 1.3 with the relay's certificate; without TLS only to this machine itself. What is sealed and signed does not rest
+on TLS, but who talks to whom does.
+"""
+
+import ipaddress
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from keys.errors import Failed
+from relay import errors
+from relay.wire.frames import FRAME_BYTES_MAX
+
+SESSION_PATH = "/v1/session"
+CONNECT_SECONDS = 15
+HEARTBEAT_SECONDS = 20.0
+"""A ping this often: a line that is dead is noticed within half a minute."""
+
+
+class Socket(Protocol):
+    """A connection that carries whole binary messages, whatever it is made of."""
+
+    async def send(self, data: bytes) -> None:
+        """Return when the message is on its way; OSError if it cannot be."""
+
+    async def receive(self) -> bytes | None:
+        """Return the next message; None once the other side is gone."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """End the connection with a WebSocket code (RFC 6455 section 7.4); safe to call twice."""
+
+
+Dial = Callable[[], Awaitable[Socket]]
+"""Opens a connection to the relay; OSError where nobody answers."""
+
+
+class _WebSocket:
+    """aiohttp's WebSocket as a :class:`Socket`; it owns the aiohttp session that it came from."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse
+    ) -> None:
+        self._session = session
+        self._socket = socket
+
+    async def send(self, data: bytes) -> None:
+        await self._socket.send_bytes(data)
+
+    async def receive(self) -> bytes | None:
+        message = await self._socket.receive()
+        return message.data if message.type is aiohttp.WSMsgType.BINARY else None
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._socket.close(code=code, message=reason.encode()[:120])
+        await self._session.close()
+
+
+def websocket_dial(url: str, ca: str = "") -> Dial:
+    """Return the way to a relay at *url* (wss://host:port, or ws:// to this machine).
+
+    *ca*: path of a PEM file with the authority that the relay's certificate must come from; "": the system's. Raises
+    Failed (78) for another scheme, an open line to another machine, or a file that cannot be read.
+    """
+    parts = urlsplit(url)
+    secure = parts.scheme in {"wss", "https"}
+    if parts.scheme not in {"ws", "wss", "http", "https"} or not parts.hostname:
+        raise Failed(
+            f"The relay's address {url[:200]!r} is not one.",
+            hint="It looks like wss://relay.example:8424; see `url` in desk.toml.",
+            exit_code=errors.CONFIGURATION,
+        )
+    if not secure and not _loopback(parts.hostname):
+        raise Failed(
+            f"The relay at {parts.hostname} would be reached without TLS.",
+            hint="Use wss:// in desk.toml; ws:// is for a relay on this machine only.",
+            exit_code=errors.CONFIGURATION,
+        )
+    target = f"{'wss' if secure else 'ws'}://{parts.netloc}{parts.path.rstrip('/')}{SESSION_PATH}"
+    context = _context(ca) if secure else None
+
+    async def dial() -> Socket:
+        session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS)
+        )
+        try:
+            socket = await session.ws_connect(
+                target,
+                ssl=context if context is not None else True,
+                max_msg_size=FRAME_BYTES_MAX,
+                heartbeat=HEARTBEAT_SECONDS,
+                compress=0,
+            )
+        except aiohttp.ClientError as error:
+            await session.close()
+            raise ConnectionError(f"The relay at {target} cannot be reached: {error}") from None
+        except BaseException:
+            await session.close()
+            raise
+        return _WebSocket(session, socket)
+
+    return dial
+
+
+def _context(ca: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(Path(ca)) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise Failed(
+            f"The certificate file {ca} cannot be used: {error}.",
+            hint="Put the path of the relay's CA as a PEM file into desk.toml (`ca`).",
+            exit_code=errors.CONFIGURATION,
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,116 @@
+"""Statements about messages, as the relay passes them on: verified, kept, and what follows from them (PROTOCOL 10.4).
+
+The relay is a messenger here. A statement that does not verify is kept apart and shown as unverified, because the
+directory may only be old; it is tried again after every refresh. Nothing that a relay sends can stop the desk.
+"""
+
+from typing import Any
+
+from keys.errors import Refused
+from relay.desk.archive import Archive
+from relay.desk.letters import ACKNOWLEDGE, NOTHING, READ, SETTLING, Letter, Letters, Way
+from relay.desk.notes import Notes
+from relay.desk.outbox import Outbox
+from relay.desk.proof import ABOUT_A_MESSAGE, Proven
+from relay.desk.records import Records, sid_of
+
+UNVERIFIED_MAX = 1000
+"""Statements kept although they do not verify; a relay that sends more of them is not worth the room."""
+
+Event = dict[str, Any]
+
+
+class Intake:
+    """The way in of other people's statements."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        records: Records,
+        letters: Letters,
+        outbox: Outbox,
+        notes: Notes,
+        *,
+        desk: str,
+    ) -> None:
+        """Stand on the archive's shelves."""
+        self._archive = archive
+        self._records = records
+        self._letters = letters
+        self._outbox = outbox
+        self._notes = notes
+        self._desk = desk
+
+    def take(self, msg: str, wire: bytes, now: int) -> Event | None:
+        """Take one statement that the relay says is about *msg*; return what to tell (None: nothing new)."""
+        sid, kind = sid_of(wire)
+        if self._records.holds(sid):
+            return None
+        if kind not in ABOUT_A_MESSAGE:
+            text = "The relay passed on something that is no statement about a message."
+            return self._notes.add(now, "refused", msg, "E_TYPE", text)
+        letter = self._letters.of(msg)
+        try:
+            proven = self._records.prove(wire, letter.about if letter else None)
+        except Refused as refused:
+            with self._archive.commit():
+                if len(self._records.unverified()) < UNVERIFIED_MAX:
+                    self._records.keep_unverified(sid, kind, msg, wire, now)
+            text = f"A statement of kind {kind!r} does not verify. {refused}"
+            return self._notes.add(now, "refused", msg, refused.code, text)
+        if proven.statement["msg"] != msg:
+            text = f"The relay passed on a statement of kind {kind!r} under another message's name."
+            return self._notes.add(now, "refused", msg, "E_BINDING", text)
+        with self._archive.commit():
+            self.keep(proven, now)
+        return said(proven)
+
+    def try_again(self, now: int) -> list[Event]:
+        """Verify what could not be verified before: the directory is another one."""
+        events = []
+        for held in self._records.unverified():
+            letter = self._letters.of(held.msg)
+            try:
+                proven = self._records.prove(held.wire, letter.about if letter else None)
+            except Refused:
+                continue
+            if proven.statement["msg"] == held.msg:
+                with self._archive.commit():
+                    self.keep(proven, held.received)
+                events.append(said(proven))
+        return events
+
+    def keep(self, proven: Proven, now: int, *, mine: bool = False) -> None:
+        """Keep a verified statement and note what follows from it. Called inside a commit."""
+        found = proven.statement
+        self._records.keep(found, proven.desk, now, mine=mine)
+        letter = self._letters.of(found["msg"])
+        if letter is None:
+            return
+        if letter.way is Way.RECEIVED:
+            self._settle_received(letter, found.kind)
+        else:
+            self._outbox.settle(letter.sid)
+
+    def _settle_received(self, letter: Letter, kind: str) -> None:
+        if letter.needs != ACKNOWLEDGE:
+            return
+        if kind == "withdrawn":
+            self._letters.need(letter.sid, READ)
+        elif kind in SETTLING:
+            msgs = [alias.msg for alias in self._letters.aliases(letter.sid)]
+            if self._records.signed(msgs, self._desk, SETTLING) >= set(msgs):
+                self._letters.need(letter.sid, NOTHING)
+
+
+def said(proven: Proven) -> Event:
+    """Return the event of a new verified statement."""
+    found = proven.statement
+    return {
+        "event": "statement",
+        "kind": found.kind,
+        "msg": found["msg"],
+        "statement": found.sid,
+        "desk": proven.desk,
+        "at": proven.at,
+    }

@@ -1,0 +1,414 @@
+"""The running desk: its rooms put together, and the verbs with which a command line or a console asks it.
+
+Every verb takes and returns values of strict JSON. An officer's key never comes here: what an officer signs is signed
+where the officer sits, and is handed over as {header, statement, body}; this desk checks it exactly as its recipient
+will, keeps it, seals it for whoever is in force, sends it, and seals it again when the roster has changed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from keys import suite
+from keys.errors import Code, Failed, Refused
+from keys.identity import Signer
+from keys.statement import decode, peek, unb64u
+from relay import errors
+from relay.desk.archive import Archive
+from relay.desk.clock import Clock, ComparedClock
+from relay.desk.dial import Dial
+from relay.desk.inbox import Inbox
+from relay.desk.intake import Intake, said
+from relay.desk.letters import NOTHING, READ, Letter, Letters, Way
+from relay.desk.link import Link
+from relay.desk.notes import Notes
+from relay.desk.outbox import Outbox
+from relay.desk.records import Records
+from relay.desk.roster import REFRESH_BEFORE_SENDING_S, Roster, telephone
+from relay.desk.views import Views
+from relay.desk.watching import Watching
+from relay.wire import content, receipt
+from relay.wire.content import CLOCK_SKEW_SECONDS, Opened
+from relay.wire.envelope import Header
+
+HUMAN = frozenset({"acknowledged", "declined", "closed", "withdrawn"})
+"""What an officer signs and hands over with the verb ``record``."""
+WAIT_S_MAX = 86_400
+
+Event = dict[str, Any]
+log = structlog.get_logger(__name__)
+
+
+class Desk:
+    """One device of one desk, over one archive and one way to the relay."""
+
+    def __init__(
+        self,
+        *,
+        desk: str,
+        service: str,
+        device: Signer,
+        archive: Archive,
+        clock: Clock,
+        dial: Dial,
+    ) -> None:
+        """Put the rooms together; nothing is sent before :meth:`run`. *device* signs machine acts only."""
+        self._archive = archive
+        self._device = device
+        self._clock = ComparedClock(clock)
+        self._notes = Notes(archive)
+        self._letters = Letters(archive)
+        self._roster = Roster(archive, desk=desk, service=service, device=device)
+        self._records = Records(archive, self._roster)
+        self._inbox = Inbox(
+            archive, self._roster, self._records, self._letters, self._notes, device
+        )
+        self._outbox = Outbox(
+            archive,
+            self._roster,
+            self._records,
+            self._letters,
+            self._notes,
+            device=device,
+            clock=self._clock,
+        )
+        self._intake = Intake(
+            archive, self._records, self._letters, self._outbox, self._notes, desk=desk
+        )
+        self._views = Views(self._roster, self._records, self._letters, self._outbox)
+        self._watching = Watching()
+        self._stopping = asyncio.Event()
+        self._link = Link(
+            dial=dial,
+            clock=self._clock,
+            archive=archive,
+            roster=self._roster,
+            records=self._records,
+            letters=self._letters,
+            inbox=self._inbox,
+            intake=self._intake,
+            outbox=self._outbox,
+            notes=self._notes,
+            device=device,
+            tell=self._tell,
+        )
+
+    def begin(self, root: bytes) -> None:
+        """Take the trust anchor (the directory's first root document) into an archive that has none yet."""
+        self._roster.begin(root)
+
+    async def run(self) -> None:
+        """Keep the line to the relay until :meth:`stop`. Failed if the archive breaks: nothing is promised then."""
+        parts = [
+            asyncio.ensure_future(self._link.run()),
+            asyncio.ensure_future(self._stopping.wait()),
+        ]
+        try:
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            if parts[0].done():
+                parts[0].result()
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+            self._watching.end()
+
+    async def stop(self) -> None:
+        """End :meth:`run`. Whatever was begun is in the archive and goes on with the next run."""
+        self._stopping.set()
+
+    def _tell(self, event: Event) -> None:
+        told = {"at": self._clock.now(), **event}
+        shown = {name: value for name, value in told.items() if name not in {"event", "at"}}
+        log.info(str(told["event"]), **shown)
+        self._watching.tell(told)
+
+    # How the desk stands
+
+    async def status(self) -> dict[str, Any]:
+        """Return what this desk is, whether it is connected, what it trusts and what waits."""
+        known = self._roster.known
+        directory = self._roster.directory if known else None
+        return {
+            "desk": self._roster.desk,
+            "device": self._device.kid,
+            "connected": self._link.connected,
+            "relay": self._roster.service,
+            "instance": self._link.instance,
+            "last_error": "" if self._link.connected else self._link.last_error,
+            "directory": {
+                "version": directory.version if directory else 0,
+                "expires": directory.expires if directory else 0,
+                "fresh": bool(directory and directory.fresh(self._clock.own())),
+            },
+            "outbox": self._outbox.waiting(),
+            "receipts": self._records.waiting(),
+            "parked": len(self._inbox.parked()),
+            "inbox": {"unacknowledged": self._letters.unacknowledged()},
+            "clock_offset": self._clock.offset,
+            "now": self._clock.now(),
+            "prekeys_until": self._roster.prekeys_until(),
+            "notes": self._notes.last(5),
+        }
+
+    def watch(self) -> AsyncIterator[Event]:
+        """Yield events as they happen, until the desk stops: message, statement, connected, parked, refused ..."""
+        return self._watching.follow()
+
+    # Before sending
+
+    async def recipients(self, to: str, backup: str) -> dict[str, Any]:
+        """Return what an officer sees of a desk before sealing for it.
+
+        Raises E_WRONG_DESK, E_DESK_KEY_CHANGED or E_DIRECTORY. An expired directory is a warning here; ``send`` refuses
+        it unless the officer overrides.
+        """
+        await self._refresh()
+        directory, own_now = self._roster.directory, self._clock.own()
+        warnings: list[str] = []
+        for desk in [to, *([backup] if backup else [])]:
+            try:
+                directory.sendable(desk, own_now)
+            except Refused as refused:
+                if refused.code is not Code.E_DIRECTORY_STALE:
+                    raise
+                warnings.append(self._stale(refused))
+            await self._fetch_prekeys(desk)
+        entry, now = directory.desk(to), self._clock.now()
+        if not self._roster.prekeys_of(to, now):
+            warnings.append(
+                f"No device of {to} could open a message now. Telephone: {telephone(entry)}"
+            )
+        if 0 < entry.expires < own_now:
+            warnings.append(f"The entry of {to} in the directory is past its date.")
+        return {
+            "desk": to,
+            "backup": backup,
+            "card": dict(entry.card),
+            "devices": [
+                {"device": one.device_kid, "officer": one.officer} for one in entry.active(now)
+            ],
+            "fingerprint": list(entry.desk_kids),
+            "telephone": telephone(entry),
+            "fresh": directory.fresh(own_now),
+            "now": now,
+            "warnings": list(dict.fromkeys(warnings)),
+        }
+
+    async def _refresh(self) -> None:
+        session = self._link.session
+        if session is None:
+            return
+        if self._clock.own() - self._roster.refreshed_at > REFRESH_BEFORE_SENDING_S:
+            try:
+                await self._roster.refresh(session.ask, self._clock.own())
+            except (Refused, OSError):
+                return  # what is trusted stays; if it is past its date, that is said
+
+    async def _fetch_prekeys(self, desk: str) -> None:
+        session = self._link.session
+        if session is None:
+            return
+        try:
+            await self._roster.fetch_prekeys(session.ask, desk, self._clock.now())
+        except (Refused, OSError):
+            return  # those at hand are used
+
+    def _stale(self, refused: Refused) -> str:
+        if not self._clock.offset:
+            return str(refused)
+        return f"{refused} {self._wrong_clock()}"
+
+    def _wrong_clock(self) -> str:
+        offset = self._clock.offset
+        way = "behind" if offset > 0 else "ahead of"
+        return f"This computer's clock is {abs(offset)} s {way} the relay's: set it (timedatectl set-ntp true)."
+
+    # Sending
+
+    async def send(
+        self, header: str, statement: str, body: str, *, override_stale: bool = False
+    ) -> dict[str, Any]:
+        """Keep an officer's signed message in the outbox and send it; return its id and its statement's sid.
+
+        All three are base64url. A repeat of the same statement changes nothing and returns the same. While the message
+        cannot be sealed yet, ``msg`` is the statement's sid, which every verb understands too. Raises whatever its
+        recipient would find wrong with it, E_DIRECTORY_STALE (unless *override_stale*), E_DESK_KEY_CHANGED.
+        """
+        top, wire, text = Header.decode(unb64u(header)), unb64u(statement), unb64u(body)
+        await self._refresh()
+        self._check_clock(top.created)
+        opened = self._as_the_recipient(top, wire, text)
+        stale = False
+        try:
+            self._roster.directory.sendable(top.to, self._clock.own())
+        except Refused as refused:
+            if refused.code is not Code.E_DIRECTORY_STALE:
+                raise
+            if not override_stale:
+                raise Refused(
+                    refused.code,
+                    refused.text,
+                    hint=self._stale(refused)[len(refused.text) :].strip(),
+                ) from None
+            stale = True
+        sid, now = opened.statement.sid, self._clock.now()
+        letter = Letter(
+            sid, Way.SENT, now, False, NOTHING, top, opened.statement, text, opened.member.officer
+        )
+        self._outbox.add(letter, stale=stale)
+        if stale:
+            told = "An officer sends this although the directory is past its date."
+            self._tell(self._notes.add(now, "override", sid, Code.E_DIRECTORY_STALE, told))
+        session = self._link.session
+        msg = await self._outbox.prepare(sid, session.ask if session else None)
+        self._link.wake()
+        return {"msg": msg or sid, "statement": sid, "sealed": bool(msg)}
+
+    def _check_clock(self, at: int) -> None:
+        now = self._clock.now()
+        if at > now + CLOCK_SKEW_SECONDS:
+            hint = (
+                self._wrong_clock()
+                if self._clock.offset
+                else "Check this computer's clock: timedatectl status."
+            )
+            raise Refused(
+                Code.E_CLOCK,
+                f"This was signed {at - now} s in the future.",
+                hint=f"{hint} Then sign it again.",
+            )
+
+    def _as_the_recipient(self, top: Header, wire: bytes, body: bytes) -> Opened:
+        """Seal for a key of the moment and open it, so that this desk refuses exactly what its recipient would."""
+        if top.sender != self._roster.desk or top.dev != self._device.kid:
+            raise Refused(
+                Code.E_BINDING,
+                f"The message was written for another device than this one of {self._roster.desk}.",
+                hint="Write it again here.",
+            )
+        seed = suite.random_bytes(suite.SEED_BYTES)
+        public = suite.prekey_public(seed)
+        sealed = content.seal(top, wire, body, suite.random_bytes(suite.CEK_BYTES), [public])
+        fields = {
+            "msg": suite.sha256(sealed).hex(),
+            "size": len(sealed),
+            "from": top.sender,
+            "to": top.to,
+            "relay": self._roster.service,
+            "header_sha256": top.sha256,
+            "blobs": [],
+            "replaces": "",
+            "created": self._clock.now(),
+        }
+        opened = content.open_message(
+            sealed,
+            receipt.make("submission", fields, self._device).wire,
+            desk=top.to,
+            service=self._roster.service,
+            seeds={suite.pkid_of(public)[: suite.HINT_BYTES]: seed},
+            directory=self._roster.directory,
+            now=self._clock.now(),
+        )
+        if opened.revoked:
+            raise Refused(
+                Code.E_SIGNER,
+                "The directory lists this device or officer as revoked or not yet in force.",
+                hint="Ask your desk's management: keys enrol.",
+            )
+        return opened
+
+    async def record(self, statement: str) -> dict[str, Any]:
+        """Keep what an officer of this desk signed about a message, and post it until the relay has recorded it.
+
+        Raises E_UNKNOWN for a message that is not here, E_SIGNER, E_BINDING and the other codes of a statement that
+        does not verify.
+        """
+        wire = unb64u(statement)
+        found = peek(wire)
+        if found.kind not in HUMAN:
+            raise Refused(
+                Code.E_TYPE,
+                f"A statement of kind {found.kind!r} is not an officer's act on a message.",
+            )
+        msg = str(decode(found.payload).get("msg", ""))
+        letter = self._letters.of(msg)
+        if letter is None:
+            raise Refused(Code.E_UNKNOWN, f"This desk holds no message {msg[:16]}.")
+        proven = self._records.prove(wire, letter.about)
+        signed = proven.statement
+        now = self._clock.now()
+        if (
+            proven.desk != self._roster.desk
+            or proven.member is None
+            or not proven.member.active(now)
+        ):
+            raise Refused(
+                Code.E_SIGNER,
+                f"The signer is not an officer of {self._roster.desk} who is in force now.",
+            )
+        self._check_clock(proven.at)
+        if not self._records.holds(signed.sid):
+            with self._archive.commit():
+                self._intake.keep(proven, now, mine=True)
+                if self._never_left(letter, signed.kind):
+                    self._outbox.withdraw(letter.sid)
+                else:
+                    self._records.post(signed, letter.header.expires)
+            self._tell(said(proven))
+            self._link.wake()
+        return {"msg": msg, "kind": signed.kind, "statement": signed.sid}
+
+    def _never_left(self, letter: Letter, kind: str) -> bool:
+        """Whether a message is withdrawn before the first byte of it left: then no relay needs to hear of it."""
+        sending = self._outbox.get(letter.sid)
+        return kind == "withdrawn" and sending is not None and sending.attempts == 0
+
+    # Reading
+
+    async def inbox(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the verb's word
+        """List messages that need somebody here, the most pressing first; or all, newest first."""
+        return {"messages": self._views.listed(everything=all)}
+
+    async def show(self, msg: str) -> dict[str, Any]:
+        """Return one opened message. *msg*: its id or its statement's, or six or more first digits."""
+        letter = self._letters.resolve(msg)
+        if letter.needs == READ:
+            with self._archive.commit():
+                self._letters.need(letter.sid, NOTHING)
+        return self._views.page(letter)
+
+    async def timeline(self, msg: str) -> dict[str, Any]:
+        """Return every step of one message, re-derived from statements that are verified here and now."""
+        return self._views.history(self._letters.resolve(msg))
+
+    async def wait(self, msg: str, kind: str, seconds: float) -> dict[str, Any]:
+        """Return when a verified statement of *kind* is held for a message, or its ``answer`` has come.
+
+        Raises Failed (75) after *seconds*, and the relay's refusal if the message was refused for good.
+        """
+        if not 0 <= seconds <= WAIT_S_MAX:
+            raise Refused(Code.E_ENCODING, f"One can wait 0 to {WAIT_S_MAX} seconds.")
+        if kind != "answer" and kind not in receipt.KINDS:
+            raise Refused(
+                Code.E_TYPE, f"There is no step called {kind[:40]!r} in a message's life."
+            )
+        letter = self._letters.resolve(msg)
+        try:
+            async with asyncio.timeout(seconds):
+                while (found := self._views.step(letter, kind)) is None:
+                    await self._watching.next()
+                return found
+        except TimeoutError:
+            raise Failed(
+                f"No {kind!r} of message {msg[:16]} within {seconds:g} s.",
+                hint="It goes on by itself; see: desk timeline.",
+                exit_code=errors.TRY_AGAIN,
+            ) from None
+
+    async def backup(self, path: str) -> dict[str, Any]:
+        """Write a sealed copy of the archive, without prekey secrets; never over a file that is there."""
+        return self._archive.backup(Path(path))

@@ -1,0 +1,117 @@
+"""What stands on which shelf of the archive: its columns in the clear, and those that are sealed.
+
+In the clear is only what rows are found by: ids, states, times. Whatever a person wrote, whatever opens or signs
+something, and whatever the desk believes (the directory) is sealed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+SEED_SHELF = "prekey_seed"
+"""The one shelf that never leaves the device: its rows open messages, and are destroyed on time."""
+
+_TEXT, _INTEGER = "TEXT", "INTEGER"
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One table; every table has a primary key ``id`` besides. *indexes* name columns in the clear."""
+
+    clear: Mapping[str, str]
+    sealed: tuple[str, ...]
+    indexes: tuple[str, ...] = ()
+
+
+SHELVES: Mapping[str, Shelf] = MappingProxyType(
+    {
+        # by name: cursor, pins, fresh
+        "meta": Shelf({}, ("value",)),
+        # by TUF name: the trusted directory
+        "directory_file": Shelf({}, ("value",)),
+        # by hint: this device's prekeys, public part
+        "prekey": Shelf(
+            {"not_before": _INTEGER, "not_after": _INTEGER, "published": _INTEGER}, ("wire",)
+        ),
+        # by hint: their secrets, until seven days after not_after
+        SEED_SHELF: Shelf({"not_after": _INTEGER}, ("seed",)),
+        # by sid: other desks' prekeys as last fetched
+        "neighbour": Shelf(
+            {"desk": _TEXT, "not_before": _INTEGER, "not_after": _INTEGER}, ("wire",), ("desk",)
+        ),
+        # by statement sid: what this desk sends, until somebody has it
+        "outbox": Shelf(
+            {
+                "msg": _TEXT,
+                "state": _TEXT,
+                "rank": _INTEGER,
+                "attempts": _INTEGER,
+                "next_at": _INTEGER,
+                "created": _INTEGER,
+                "expires": _INTEGER,
+                "replaces": _TEXT,
+                "resent": _INTEGER,
+                "stale": _INTEGER,
+            },
+            ("cek", "envelope", "submission", "reason"),
+            ("state", "msg"),
+        ),
+        # by statement sid: every message of this desk, opened once
+        "message": Shelf(
+            {
+                "way": _TEXT,
+                "received": _INTEGER,
+                "expires": _INTEGER,
+                "revoked": _INTEGER,
+                "needs": _INTEGER,
+            },
+            ("header", "statement", "body", "sender"),
+            ("received", "needs"),
+        ),
+        # by message id: which statement it carries; a re-seal or a second copy has an id of its own
+        "alias": Shelf(
+            {"sid": _TEXT, "way": _TEXT, "received": _INTEGER, "expires": _INTEGER}, (), ("sid",)
+        ),
+        # by statement sid: the replay cache (PROTOCOL 9.4)
+        "replay": Shelf({"until": _INTEGER}, (), ("until",)),
+        # by sid: every statement about a message, for ever; verified 0 where it could not be yet
+        "statement": Shelf(
+            {
+                "msg": _TEXT,
+                "kind": _TEXT,
+                "desk": _TEXT,
+                "received": _INTEGER,
+                "verified": _INTEGER,
+                "mine": _INTEGER,
+            },
+            ("wire",),
+            ("msg", "verified"),
+        ),
+        # by sid: receipts that the relay has not recorded yet
+        "posting": Shelf(
+            {
+                "msg": _TEXT,
+                "rank": _INTEGER,
+                "tries": _INTEGER,
+                "next_at": _INTEGER,
+                "until": _INTEGER,
+            },
+            ("wire",),
+            ("next_at",),
+        ),
+        # by message id: copies that may open after a directory refresh or once a clock is right
+        "parked": Shelf(
+            {
+                "code": _TEXT,
+                "since": _INTEGER,
+                "expires": _INTEGER,
+                "tries": _INTEGER,
+                "next_at": _INTEGER,
+            },
+            ("submission", "accepted", "envelope"),
+            ("next_at",),
+        ),
+        # in order: what was refused or skipped, and why; the last ones only
+        "note": Shelf({"at": _INTEGER}, ("value",), ("at",)),
+    }
+)
