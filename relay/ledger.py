@@ -44,7 +44,7 @@ class _Turn:
     """One writer at a time for one message in this process, so that pipelined receipts do not collide."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
+    waiting: int = 0
 
 
 class Ledger:
@@ -139,7 +139,7 @@ class _Taking:
 
     async def __aenter__(self) -> None:
         turn = self._turns.setdefault(self._msg, _Turn())
-        turn.users += 1
+        turn.waiting += 1
         try:
             await turn.lock.acquire()
         except BaseException:
@@ -152,8 +152,8 @@ class _Taking:
         self._leave(turn)
 
     def _leave(self, turn: _Turn) -> None:
-        turn.users -= 1
-        if not turn.users:
+        turn.waiting -= 1
+        if not turn.waiting:
             self._turns.pop(self._msg, None)
 
 

@@ -21,7 +21,10 @@ MODULE_LINES_MAX = 450
 # The words of DESIGN 9. An officer, a desk and a device have names of their own.
 BANNED_WORDS = re.compile(r"\b(users?|clients?|managers?|helpers?|utils?)\b", re.IGNORECASE)
 # Where the word is somebody else's name for something that is neither person nor desk.
-ALLOWED = re.compile(r"HTTP clients?|TLS clients?|client certificates?|context managers?", re.IGNORECASE)
+ALLOWED = re.compile(
+    r"HTTP clients?|TLS clients?|client certificates?|context managers?|service managers?",
+    re.IGNORECASE,
+)
 BANNED_MODULES = {"utils", "util", "helpers", "helper", "managers", "manager", "common", "misc"}
 
 # Written in two halves, so that this file does not contain what it looks for.
