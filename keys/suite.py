@@ -277,7 +277,7 @@ def open_at_rest(key: bytes, sealed: bytes, associated: bytes) -> bytes:
     nonce, ciphertext = sealed[:NONCE_AT_REST_BYTES], sealed[NONCE_AT_REST_BYTES:]
     try:
         return sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(ciphertext, associated, nonce, key)
-    except (nacl.exceptions.CryptoError, nacl.exceptions.TypeError, nacl.exceptions.ValueError):
+    except (nacl.exceptions.CryptoError, nacl.exceptions.TypeError, ValueError):
         raise Refused(
             Code.E_KEYRING,
             "What is kept here does not open with this key: another key, or changed bytes.",
