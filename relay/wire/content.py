@@ -145,9 +145,7 @@ def _unpack(plain: bytes) -> tuple[bytes, bytes]:
     if length > BODY_BYTES_MAX:
         raise Refused(Code.E_TOO_LARGE, "The body inside the message has more than 1 MiB.")
     end = at + 4 + length
-    if end > len(plain):
-        raise Refused(Code.E_PADDING, "A length inside the message points behind its end.")
-    if len(plain) != envelope.padme(end):
+    if len(plain) != envelope.padme(end):  # which is never below end: no length points behind it
         raise Refused(Code.E_PADDING, "The message is not padded to the length of its size class.")
     if plain.count(0, end) != len(plain) - end:
         raise Refused(Code.E_PADDING, "The padding of the message is not all zero.")

@@ -84,6 +84,9 @@ def statements() -> dict[str, Any]:
     neutral = bytes([1]) + bytes(31)
     edited = b.dumps({**fields, "at": b.NOW + 1})
     right = base64.urlsafe_b64decode(listed[0]["sig"] + "==")
+    sig = listed[0]["sig"]
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    loose = {**listed[0], "sig": sig[:-1] + alphabet[alphabet.index(sig[-1]) + 1]}
     text = fields.items()
     invalid = {
         "more than 64 KiB": ("E_TOO_LARGE", b.forge(b.dumps({**fields, "msg": "0" * 65_536}))),
@@ -92,6 +95,13 @@ def statements() -> dict[str, Any]:
         "no signature": ("E_ENCODING", b.forge(good, outer={"signatures": []})),
         "two signatures": ("E_ENCODING", b.forge(good, outer={"signatures": listed * 2})),
         "padded base64": ("E_ENCODING", wire.replace(b'","payloadType', b'=","payloadType')),
+        "loose last bits in base64": ("E_ENCODING", b.forge(good, outer={"signatures": [loose]})),
+        "a keyid in capitals": (
+            "E_ENCODING",
+            b.forge(good, outer={"signatures": [{**listed[0], "keyid": by.kid.upper()}]}),
+        ),
+        "a payload that is a number": ("E_ENCODING", b.forge(good, outer={"payload": 1})),
+        "a signature that is a list": ("E_ENCODING", b.forge(good, outer={"signatures": [[]]})),
         "somebody else's type": ("E_TYPE", b.forge(good, payload_type="application/json")),
         "a type of version 2": (
             "E_VERSION",
@@ -103,6 +113,10 @@ def statements() -> dict[str, Any]:
             b.forge(b.dumps({**fields, "signer": other.kid}), by=other),
         ),
         "a changed payload": ("E_SIGNATURE", b.forge(edited, signature=right)),
+        "a signature and a byte": (
+            "E_SIGNATURE",
+            b.forge(good, signature=by.sign(b"x" + statement.pae("delivered", good)) + b"x"),
+        ),
         "a cut signature": ("E_SIGNATURE", b.forge(good, signature=bytes(63))),
         "signed white space": ("E_ENCODING", b.forge(good.replace(b":", b": ", 1))),
         "a signed key twice": ("E_ENCODING", b.forge(good.replace(b"{", b'{"at":1,', 1))),

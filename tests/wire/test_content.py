@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 import builders_wire as b
+import nacl.bindings as sodium
 import pytest
 
 from keys import suite
@@ -310,6 +311,24 @@ def test_truncated_and_reordered_content() -> None:
         assert _code(cut, b.hand_in(cut, head)) is Code.E_DECRYPT
 
 
+def test_an_empty_last_chunk() -> None:
+    """9.4.6: a text that fills its chunks has one stream, not a second one with nothing behind it."""
+    head = b.header()
+    size = suite.CHUNK_BYTES - len(b.plaintext(b.origin(head), b"", size=0))
+    plain = b.plaintext(b.origin(head, body=bytes(size)), bytes(size))
+    assert len(plain) == suite.CHUNK_BYTES
+    sealed, submission = _sealed(head, plain)
+    assert b.open_at(sealed, submission).body == bytes(size)
+    front = sealed[: len(sealed) - len(envelope.parse(sealed).stream)]
+    key, _commitment = b.derive(b.seed("cek"), envelope.parse(sealed).prefix)
+    two = [
+        sodium.crypto_aead_chacha20poly1305_ietf_encrypt(chunk, None, nonce, key)
+        for chunk, nonce in ((plain, bytes(12)), (b"", bytes(10) + b"\1\1"))
+    ]
+    longer = front + b"".join(two)
+    assert _code(longer, b.hand_in(longer, head)) is Code.E_DECRYPT
+
+
 @pytest.mark.parametrize(
     ("what", "code"),
     [
@@ -477,7 +496,10 @@ def test_a_submission_that_does_not_verify() -> None:
     letter = b.letter()
     payload = peek(letter.submission).payload
     forged = b.forge(payload, kind="submission", by=b.device("vn-01"), signature=bytes(64))
-    for wrong in (b"", b"{}", forged, b.forge(payload, kind="delivered", by=b.device("vn-01"))):
+    values = b.values_of("delivered", msg=hashlib.sha256(letter.envelope).hexdigest())
+    another_act = receipt.make("delivered", values, b.device("vn-01")).wire
+    retyped = b.forge(payload, kind="delivered", by=b.device("vn-01"))
+    for wrong in (b"", b"{}", forged, another_act, retyped):
         assert _code(letter.envelope, wrong) is Code.E_SUBMISSION
     by_officer = b.hand_in(letter.envelope, letter.header, by=b.officer("vn-01"))
     assert _code(letter.envelope, by_officer) is Code.E_SIGNER
