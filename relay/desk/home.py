@@ -141,7 +141,7 @@ def _wrong(path: Path, what: str) -> NoReturn:
 def create(home: Home, root: bytes) -> None:
     """Write desk.toml and root.json into the home; Failed (73) where one is there already."""
     home.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _check_private(home.folder)
+    home.folder.chmod(0o700)
     if (home.folder / "desk.toml").exists():
         raise Failed(
             f"{home.folder} is a desk's home already.",

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from keys.identity import fingerprint
-from relay.desk.compose import CLOCKS
+from relay.desk.compose import CLOCKS, NOTE_TYPE
 from relay.desk.documents import forms
 from relay.desk.documents.reading import instant, printable
 
@@ -22,6 +22,10 @@ LABEL_WIDTH = 34
 BANNERS = {
     "exercise": "EXERCISE - this is a drill, not a real case",
     "test": "TEST - sent by a machine to try the line; nobody needs to act",
+}
+_QUIET = {
+    "confidential": "Keep it confidential.",
+    "do_not_notify_user": "Do not tell the holder of the account.",
 }
 ENDED = frozenset({"closed", "withdrawn", "replaced", "expired"})
 
@@ -80,17 +84,48 @@ def banner(mode: str, priority: str) -> str:
 
 
 def rows(pairs: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
-    """Yield label and value in two columns; long values and values of several lines are wrapped."""
-    column = min(LABEL_WIDTH, max((len(label) for label, _value in pairs), default=0))
-    for label, value in pairs:
+    """Yield label and value in two columns; long values and values of several lines are wrapped.
+
+    Labels like ``Officer / Name`` that share their beginning stand indented under it.
+    """
+    leaves = [label.rpartition(" / ") for label, _value in pairs]
+    wide = max((len(leaf) + 2 * bool(group) for group, _slash, leaf in leaves), default=0)
+    column, above = min(LABEL_WIDTH, wide), ""
+    for (group, _slash, leaf), (_label, value) in zip(leaves, pairs, strict=True):
+        if group and group != above:
+            yield group
+        above = group
+        label = f"  {leaf}" if group else leaf
         lines: list[str] = []
         for line in (value or "-").split("\n"):
             lines += textwrap.wrap(line, max(24, width - column - 2)) or [""]
         if len(label) > column:
             yield label
-            label = ""  # noqa: PLW2901 - the label has a line of its own
+            label = ""
         for number, line in enumerate(lines):
             yield f"{label if not number else '':<{column}}  {line}".rstrip()
+
+
+def asked(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a request is about in three lines: who asks, for what, and what to beware of."""
+    authority, items = content.get("requesting_authority"), content.get("items")
+    if isinstance(authority, Mapping):
+        yield (
+            "Asked by",
+            bare(", ".join(str(authority.get(one, "")) for one in ("organisation", "country"))),
+        )
+    if isinstance(items, list) and items and all(isinstance(one, Mapping) for one in items):
+        first, more = items[0], f" and {len(items) - 1} more" if len(items) > 1 else ""
+        at = first.get("custodian")
+        where = f" at {at['name']}" if isinstance(at, Mapping) and at.get("name") else ""
+        days = content.get("requested_duration_days", "?")
+        yield (
+            "Asks",
+            bare(f"Preserve data of {first.get('identifier_value')}{where}{more}, {days} days."),
+        )
+    quiet = [text for name, text in _QUIET.items() if content.get(name) is True]
+    if quiet:
+        yield "Beware", " ".join(quiet)
 
 
 def shown(found: Mapping[str, Any], mine: str, sheet: Sheet) -> Iterator[str]:
@@ -104,8 +139,10 @@ def shown(found: Mapping[str, Any], mine: str, sheet: Sheet) -> Iterator[str]:
     for warning in warnings(found):
         yield from textwrap.wrap(f"! {warning}", sheet.width, subsequent_indent="  ")
     yield ""
+    content = found.get("document")
     pairs = [
         ("Next", next_step(found, mine, sheet)),
+        *(asked(content) if kind == "request" and isinstance(content, Mapping) else ()),
         ("State", bare(found["state"])),
         ("Signed by", f"{bare(found['officer'])} of {top['from']}, {sheet.time(top['created'])}"),
         ("Message", f"{short(found['msg'])}  ({found['msg']})"),
@@ -130,8 +167,9 @@ def document(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
         yield str(forms.schema(kind)["title"])
         yield from rows(forms.summary(kind, content), sheet.width)
         return
-    yield f"This desk knows no form of type {bare(found['body_type'])}; here is what was sent:"
-    text = content if isinstance(content, str) else found.get("text", content)
+    if found["body_type"] != NOTE_TYPE:
+        yield f"This desk knows no form of type {bare(found['body_type'])}; here is what was sent:"
+    text = next((found[name] for name in ("text", "base64", "document") if name in found), "")
     yield from printable(str(text)).splitlines()
 
 
@@ -203,8 +241,8 @@ def told(timeline: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
     for line in timeline["lines"]:
         late = "  LATE" if line.get("late") else ""
         proof = f"  [proof {short(line['proof'])}]" if line.get("proof") else ""
-        text = bare(line.get("text") or f"{line['what']} {line['by']}")
-        yield f"{sheet.time(line['at'])}  {text}{late}{proof}"
+        at = line["at"] or line["received"]
+        yield f"{sheet.time(at)}  {bare(line['by'])}: {bare(line['text'])}{late}{proof}"
 
 
 def recipient(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
@@ -218,6 +256,8 @@ def recipient(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
         ("Devices", str(len(found.get("devices", ())))),
         ("Fingerprint", "\n".join(_fingerprints(found))),
     ]
+    if found.get("telephone"):
+        pairs.append(("Telephone", bare(found["telephone"])))
     if card.get("preservation_days"):
         pairs.append(("Preserves for", f"{card['preservation_days']} days at most at a time"))
     yield from rows(pairs, sheet.width)
@@ -260,11 +300,23 @@ def standing(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
             "Relay",
             f"{bare(found['relay'])}, {'connected' if found['connected'] else 'NOT CONNECTED'}",
         ),
-        ("Directory", f"version {known['version']}, {fresh}, until {sheet.time(known['expires'])}"),
+        (
+            "Directory",
+            f"version {known['version']}, {fresh}, until {sheet.time(known['expires'])}"
+            if known["version"]
+            else "none yet",
+        ),
         ("Waiting for a person here", str(unacknowledged)),
-        ("Waiting to be sent", str(found["outbox"])),
-        ("Others can seal for it until", sheet.time(found["prekeys_until"])),
+        ("Not confirmed yet", f"{found['outbox']} messages, {found['receipts']} receipts"),
+        (
+            "Others can seal for it until",
+            sheet.time(found["prekeys_until"]) if found["prekeys_until"] else "not at all yet",
+        ),
     ]
+    if found["parked"]:
+        pairs.append(("Cannot be opened yet", str(found["parked"])))
+    if found["last_error"]:
+        pairs.append(("Last error", bare(found["last_error"])))
     if found["clock_offset"]:
         pairs.append(("Clock", f"WRONG by {found['clock_offset']} s against the relay"))
     yield from rows(pairs, sheet.width)

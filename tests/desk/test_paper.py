@@ -132,7 +132,10 @@ def test_text_from_elsewhere_steers_nothing() -> None:
         paper.recipient({"desk": "AU", "card": {"names": [{"name": hostile}]}}, SHEET)
     )
     text += "\n".join(
-        paper.told({"msg": MSG, "state": hostile, "lines": [{"at": 1, "text": hostile}]}, SHEET)
+        paper.told(
+            {"msg": MSG, "state": hostile, "lines": [{"at": 1, "by": hostile, "text": hostile}]},
+            SHEET,
+        )
     )
     text += paper.happened({"event": "refused", "text": hostile, "msg": MSG}, SHEET)
     assert not {c for c in text if ord(c) < 32 and c != "\n"}

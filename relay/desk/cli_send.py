@@ -1,0 +1,116 @@
+"""The command that sends a request: read, check, show who will get it, ask, sign, hand over."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from relay.desk import compose, paper
+from relay.desk.cli_hand import SEEN, follow, nonce, reached
+from relay.desk.cli_office import Office, everywhere, reaching, signing
+from relay.desk.cli_terms import DURATION
+from relay.desk.documents import forms
+from relay.wire.envelope import PRIORITIES, Header
+
+UNTIL = ("accepted", "delivered", "acknowledged", "closed", "answer")
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"))
+@click.option("--to", required=True, metavar="DESK", help="The desk that is asked, such as AU.")
+@click.option("--priority", type=click.Choice(PRIORITIES), default="urgent", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(("actual", "exercise")),
+    default="actual",
+    show_default=True,
+    help="An exercise runs everything and says so everywhere.",
+)
+@click.option(
+    "--backup",
+    metavar="DESK",
+    help="A desk that may open it too if nobody answers, '' for none. Default: from the card.",
+)
+@click.option(
+    "--ack-within",
+    type=DURATION,
+    metavar="45m",
+    help="Ask a person to acknowledge sooner than the priority says.",
+)
+@click.option("--dated-now", is_flag=True, help="Put today's date on a prepared request.")
+@click.option(
+    "--despite-stale-directory",
+    "override_stale",
+    is_flag=True,
+    help="Send with a directory that is out of date; this is recorded and shown.",
+)
+@click.option(
+    "--until",
+    type=click.Choice(UNTIL),
+    default="accepted",
+    show_default=True,
+    help="What --wait waits for.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@signing
+@reaching(15, SEEN)
+@everywhere
+def send(
+    office: Office,
+    *,
+    file: Any,
+    to: str,
+    priority: str,
+    mode: str,
+    backup: str | None,
+    ack_within: int | None,
+    dated_now: bool,
+    override_stale: bool,
+    until: str,
+    yes: bool,
+) -> None:
+    """Sign the request in FILE ('-' is standard input), seal it for a desk and send it."""
+    document: Mapping[str, Any] = compose.read_document(file.read(compose.DOCUMENT_BYTES_MAX + 1))
+    settings, now = office.home(), office.clock.now()
+    if dated_now:
+        document = forms.dated(document, now=now)
+    _check_alone(document, settings.desk, to, priority, now)
+    with office.counter(settings) as at:
+        me = reached(office, settings, at)
+        seen = at.ask(at.desk.recipients(to, backup or ""))
+        if backup is None:
+            backup = compose.backup_of(seen["card"], to, settings.desk)
+        top = me.header(to, priority, mode, backup=backup, ack_within=ack_within)
+        _show_before(office, seen, top)
+        office.confirm("Sign, seal and send this?", yes=yes)
+        officer = office.officer(settings)
+        made = compose.request(document, top, officer=officer, nonce=nonce())
+        sent = me.send(made, override_stale=override_stale)
+        told = sent | {
+            "to": top.to,
+            "backup": top.backup,
+            "priority": top.priority,
+            "mode": top.mode,
+            "ack_by": top.ack_by,
+            "expires": top.expires,
+        }
+        follow(office, at, told, until=until)
+
+
+def _check_alone(document: Mapping[str, Any], mine: str, to: str, priority: str, now: int) -> None:
+    """Tell what is missing before anything else: no relay, no key and no passphrase is needed for it."""
+    top = compose.header(
+        sender=mine, device="0" * 64, to=to, priority=priority, mode="actual", now=now
+    )
+    compose.check_request(document, top)
+
+
+def _show_before(office: Office, seen: Mapping[str, Any], top: Header) -> None:
+    sheet = office.sheet()
+    office.say(paper.banner(top.mode, top.priority))
+    for line in paper.recipient(seen, sheet):
+        office.say(line)
+    if top.backup:
+        office.say(f"If nobody acknowledges, {top.backup} may open it too.")
+    if top.ack_by:
+        office.say(f"A person there acknowledges by {sheet.until(top.ack_by)}.")
