@@ -124,7 +124,8 @@ class Archive:
     def _wrap_for(self, recovery: bytes) -> None:
         """Keep the archive key wrapped for the desk's recovery key; only that key's seed opens it."""
         name = suite.pkid_of(recovery).hex()
-        if self._run("SELECT 1 FROM recovery WHERE id = ?", (name,)).fetchone():
+        held, _count = self._run("SELECT 1 FROM recovery WHERE id = ?", (name,))
+        if held:
             return
         with self.commit():
             self._run("DELETE FROM recovery")
@@ -168,7 +169,8 @@ class Archive:
     def _barrier(self) -> None:
         self._run("COMMIT")
 
-    def _run(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+    def _run(self, sql: str, values: Sequence[object] = ()) -> tuple[list[Any], int]:
+        """Run one statement; return its rows and how many it changed. What SQLite objects to breaks the archive."""
         if self._broken:
             raise Failed(
                 "The desk's archive is broken since a write failed; nothing more is kept.",
@@ -176,7 +178,8 @@ class Archive:
                 exit_code=errors.TRY_AGAIN,
             )
         try:
-            return self._file.execute(sql, values)
+            cursor = self._file.execute(sql, values)
+            return cursor.fetchall(), cursor.rowcount
         except sqlite3.ProgrammingError:
             raise
         except sqlite3.Error as error:
@@ -237,12 +240,12 @@ class Archive:
         shelf = SHELVES[table]
         opened = tuple(shelf.sealed if columns is None else columns)
         names = ("id", *shelf.clear, *opened)
-        cursor = self._run(
+        found, _count = self._run(
             f"SELECT {', '.join(names)} FROM {table} WHERE {where} ORDER BY {order} LIMIT ?",
             (*values, limit),
         )
         rows = []
-        for values_of_row in cursor.fetchall():
+        for values_of_row in found:
             row = dict(zip(names, values_of_row, strict=True))
             for column in opened:
                 row[column] = self._open(table, row["id"], column, row[column])
@@ -251,17 +254,17 @@ class Archive:
 
     def count(self, table: str, where: str = "1", values: Sequence[object] = ()) -> int:
         """Return how many rows there are."""
-        (number,) = self._run(f"SELECT count(*) FROM {table} WHERE {where}", values).fetchone()
+        ((number,),), _count = self._run(f"SELECT count(*) FROM {table} WHERE {where}", values)
         return int(number)
 
     def purge(self, table: str, where: str, values: Sequence[object] = ()) -> int:
         """Delete rows; return how many."""
         self._inside()
-        return self._run(f"DELETE FROM {table} WHERE {where}", values).rowcount
+        return self._run(f"DELETE FROM {table} WHERE {where}", values)[1]
 
     def scrub(self) -> None:
         """Bring the write-ahead log into the file and empty it, so that deleted bytes do not linger there."""
-        self._run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _inside(self) -> None:
         assert self._writing, "A change of the archive belongs into a commit() block."
@@ -289,7 +292,7 @@ class Archive:
             )
         partial = path.with_name(path.name + ".part")
         partial.unlink(missing_ok=True)
-        recoverable = self._run("SELECT 1 FROM recovery").fetchone() is not None
+        recoverable = bool(self._run("SELECT 1 FROM recovery")[0])
         try:
             os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
             copy = _open(partial)
@@ -319,7 +322,7 @@ class Archive:
         copy.execute("BEGIN IMMEDIATE")
         for table in (*SHELVES, "recovery"):
             if table != SEED_SHELF:
-                cursor = self._run(f"SELECT * FROM {table}")
+                cursor = self._file.execute(f"SELECT * FROM {table}")
                 marks = ", ".join("?" * len(cursor.description))
                 copy.executemany(f"INSERT INTO {table} VALUES ({marks})", cursor)
         copy.execute("COMMIT")
