@@ -42,7 +42,8 @@ async def send_request(seat: Seat, **changes: Any) -> str:
         **changes,
     )
     made = compose.request(request(now), top, officer=seat.officer, nonce=suite.random_bytes(16))
-    sent = await seat.desk.send(**made.handed_over())
+    handed: dict[str, Any] = {**made.handed_over()}
+    sent = await seat.desk.send(**handed)
     return str(sent["statement"])
 
 
@@ -83,7 +84,8 @@ async def answer(seat: Seat, msg: str) -> str:
         officer=seat.officer,
         nonce=suite.random_bytes(16),
     )
-    sent = await seat.desk.send(**made.handed_over())
+    handed: dict[str, Any] = {**made.handed_over()}
+    sent = await seat.desk.send(**handed)
     await seat.sign("closed", msg, outcome=made.statement.sid)
     return str(sent["statement"])
 
@@ -240,7 +242,8 @@ def test_a_senders_clock_that_is_an_hour_ahead(tmp_path: Path) -> None:
             await vn.send("AU")
         assert refusal.value.code is Code.E_DIRECTORY_STALE
 
-        sent = await vn.desk.send(**vn.write("AU"), override_stale=True)
+        written: dict[str, Any] = {**vn.write("AU"), "override_stale": True}
+        sent = await vn.desk.send(**written)
         await vn.desk.wait(sent["msg"], "delivered", 120)
         assert len(await au.shown()) == 1
 
@@ -317,7 +320,7 @@ def test_the_same_message_twice(tmp_path: Path) -> None:
 
     async def story(stage: Stage) -> None:
         vn, au = await stage.seat("VN"), await stage.seat("AU")
-        written = vn.write("AU")
+        written: dict[str, Any] = {**vn.write("AU")}
         first = await vn.desk.send(**written)
         again = await vn.desk.send(**written)
         await vn.desk.wait(first["msg"], "delivered", 60)
@@ -390,8 +393,8 @@ def test_a_directory_that_stands_still(tmp_path: Path) -> None:
             await vn.send("AU")
         assert refusal.value.code is Code.E_DIRECTORY_STALE
 
-        written = vn.write("AU")
-        sent = await vn.desk.send(**written, override_stale=True)
+        written: dict[str, Any] = {**vn.write("AU"), "override_stale": True}
+        sent = await vn.desk.send(**written)
         await vn.desk.wait(sent["msg"], "delivered", 120)
         assert len(await au.shown()) == 1
 
