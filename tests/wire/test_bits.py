@@ -7,6 +7,7 @@ POC24_LONG all.
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 
 import builders_wire as b
 import pytest
@@ -51,8 +52,10 @@ REGIONS: dict[str, tuple[int, int, int, set[Code]]] = {
     "wrapped key": (STANZAS + 8, SECOND, STEP_WRAPPED, {Code.E_DECRYPT}),
     "another's stanza": (SECOND, COMMITMENT, STEP_WRAPPED, {Code.E_COMMIT}),
     "commitment": (COMMITMENT, STREAM, 1, {Code.E_COMMIT}),
-    "content": (STREAM, len(LETTER.envelope), STEP_STREAM, {Code.E_DECRYPT}),
 }
+QUARTERS = [STREAM + (len(LETTER.envelope) - STREAM) * part // 4 for part in range(5)]
+for _part, (_start, _end) in enumerate(pairwise(QUARTERS), 1):
+    REGIONS[f"content {_part}"] = (_start, _end, STEP_STREAM, {Code.E_DECRYPT})
 
 
 def _flips(data: bytes, start: int, end: int, step: int) -> Iterator[tuple[int, bytes]]:
@@ -94,7 +97,7 @@ def test_a_bit_of_an_envelope(region: str) -> None:
         assert refused.value.code in codes, bit
 
 
-@pytest.mark.parametrize("region", ["commitment", "content", "wrapped key"])
+@pytest.mark.parametrize("region", ["commitment", "content 1", "content 4", "wrapped key"])
 def test_a_bit_that_was_submitted_anew(region: str) -> None:
     """A sender's hostile device submits the changed bytes honestly: the envelope itself refuses
     (9.4).

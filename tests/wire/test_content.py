@@ -12,7 +12,7 @@ from keys.directory import Directory
 from keys.errors import Code, Refused
 from keys.statement import Statement, peek
 from relay.wire import content, envelope, receipt
-from relay.wire.content import PARKABLE
+from relay.wire.content import PARKABLE, Opened
 from relay.wire.envelope import Header
 
 
@@ -177,6 +177,47 @@ def test_nothing_of_the_text_is_seen_from_outside() -> None:
     ):
         assert secret not in one.envelope
         assert secret not in one.submission
+
+
+def test_no_other_key_opens_it() -> None:
+    """Other prekeys of the device, and every signing key taken for one, open nothing (C1, C3)."""
+    letter = b.letter(names=("au-01",))
+    hint = suite.pkid_of(b.prekey("au-01"))[:8]
+    signing = [b.officer("au-01"), b.device("au-01"), b.officer("vn-01"), b.device("vn-01")]
+    others = [b.prekey_seed("au-02"), b.seed("next week"), *(one.seed for one in signing)]
+    for seed in [*others, b.relay_signer().seed]:
+        with pytest.raises(Refused) as refused:
+            content.open_message(
+                letter.envelope,
+                letter.submission,
+                desk="AU",
+                service=b.SERVICE,
+                seeds={hint: seed},
+                directory=b.three_desks(),
+                now=b.NOW,
+            )
+        assert refused.value.code is Code.E_DECRYPT
+
+
+def test_both_halves_of_a_prekey_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who breaks X25519 alone, or ML-KEM alone, opens nothing (C2)."""
+    letter = b.letter(names=("au-01",))
+    mine, other = (hashlib.shake_256(b.prekey_seed(name)).digest(96) for name in ("au-01", "au-02"))
+
+    def with_secret(secret: bytes) -> Opened:
+        class Shake:
+            def digest(self, _length: int) -> bytes:
+                return secret
+
+        with monkeypatch.context() as patched:
+            patched.setattr("hashlib.shake_256", lambda _seed: Shake())
+            return b.open_at(letter.envelope, letter.submission)
+
+    assert with_secret(mine).body == b.BODY
+    for half in (mine[:64] + other[64:], other[:64] + mine[64:]):
+        with pytest.raises(Refused) as refused:
+            with_secret(half)
+        assert refused.value.code is Code.E_DECRYPT
 
 
 # Making
