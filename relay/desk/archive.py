@@ -12,7 +12,7 @@ directory are sealed under the archive key (XChaCha20-Poly1305), each bound to i
 nothing can be moved or swapped in the file. The key itself lives in the device's key ring and, wrapped, in the file
 for the desk's recovery key. What the rows mean is said in :mod:`relay.desk.holdings`.
 
-The file has one user at a time and is used in the thread that opened it. A commit takes about a disk's flush; the desk
+The file has one holder at a time and is used in the thread that opened it. A commit takes about a disk's flush; the desk
 waits for it, because nothing may leave the desk before it is kept.
 """
 
