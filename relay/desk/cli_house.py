@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from keys import keyfile, suite
+from keys import suite
 from keys.directory import begin
 from keys.errors import Failed, Refused
 from keys.identity import fingerprint
@@ -141,19 +141,25 @@ def backup(office: Office, file: Path) -> None:
     office.data(found, [f"{found['path']}: {found['bytes']} bytes."])
     if not found["recoverable"]:
         office.say(
-            "Warning: no recovery key is set, so only this device's key ring opens it. "
-            'Put recovery = "…" into desk.toml (keys show RING prints the key), then back up again.'
+            "Warning: no recovery key is set, so only this device's key ring opens the copy. "
+            f"Type: keys new recovery --ring recovery.ring --desk {settings.desk}; put the line that "
+            "it prints into desk.toml, and back up again."
         )
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option(
-    "--recovery-fd",
-    type=click.IntRange(0),
+    "--recovery-ring",
     required=True,
+    type=click.Path(path_type=Path),
+    help="The ring of the desk's recovery key, from the safe.",
+)
+@click.option(
+    "--passphrase-fd",
+    type=click.IntRange(0),
     metavar="N",
-    help="Read the recovery key's 32 secret bytes from file descriptor N.",
+    help="Read that ring's passphrase from file descriptor N, not from the terminal.",
 )
 @click.option(
     "--credential-file",
@@ -162,7 +168,7 @@ def backup(office: Office, file: Path) -> None:
     help="This device's key, if it is not in the desk's folder.",
 )
 @everywhere
-def restore(office: Office, file: Path, *, recovery_fd: int) -> None:
+def restore(office: Office, file: Path, *, recovery_ring: Path) -> None:
     """Make this device's archive from the backup FILE with the desk's recovery key."""
     from relay.desk.archive import Archive
 
@@ -171,7 +177,7 @@ def restore(office: Office, file: Path, *, recovery_fd: int) -> None:
         _device, key = homes.device(
             settings.folder, homes.credential(settings.folder, office.credential)
         )
-        seed = keyfile.read_credential(fd=recovery_fd)
+        seed = homes.recovery_seed(recovery_ring, office.passphrase(recovery_ring), settings.desk)
         made = Archive.restore(
             file, settings.archive, key, seed=seed, recovery=settings.recovery_key
         )

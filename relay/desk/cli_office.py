@@ -93,14 +93,15 @@ class Office:
     def officer(self, settings: Home) -> Signer:
         """Open the officer's ring; the passphrase is asked for here and forgotten at once."""
         path = self.ring or settings.folder / "officer.ring"
-        return home.officer(path, self._passphrase(path), settings.desk)
+        return home.officer(path, self.passphrase(path), settings.desk)
 
-    def _passphrase(self, path: Path) -> str:
+    def passphrase(self, path: Path) -> str:
+        """Return a ring's passphrase, from the descriptor or from the person who sits here."""
         if self.passphrase_fd is not None:
             return _from_descriptor(self.passphrase_fd)
         if not terminal():
             raise Failed(
-                "The officer's passphrase is needed, and nobody can be asked (no terminal).",
+                f"The passphrase of {path} is needed, and nobody can be asked (no terminal).",
                 hint="Give it on a file descriptor: --passphrase-fd 3 3<FILE",
                 exit_code=errors.NO_PERMISSION,
             )

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 from typing import Any
 
 import click
@@ -94,6 +95,8 @@ def watch(office: Office) -> None:
 
         def tell(event: dict[str, Any]) -> None:
             office.data(event, [paper.happened(event, office.sheet())])
+            if event.get("ack_by") and sys.stdout.isatty():
+                click.echo("\a", nl=False)
 
         with contextlib.suppress(KeyboardInterrupt):  # how a watch ends
             at.each(tell)

@@ -31,6 +31,8 @@ from relay import errors
 
 CONFIG_BYTES_MAX = 64 * 1024
 ROOT_BYTES_MAX = 1024 * 1024
+RECOVERY_LABEL = "recovery"
+"""Label of a desk's recovery key in its ring."""
 
 _DESK = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,4})?\Z")
 
@@ -249,13 +251,25 @@ def officer(path: Path, passphrase: str, desk: str) -> Signer:
     """Return the officer's key from *path*; E_KEYRING for a wrong passphrase or another desk's."""
     data = _ring(path, "Name another place with --officer-ring FILE.")
     one = keyfile.open_ring(data, passphrase=passphrase).one(Role.OFFICER)
-    if one.desk not in {"", desk}:
+    _check_owner(path, one.desk, desk)
+    return one.signer()
+
+
+def recovery_seed(path: Path, passphrase: str, desk: str) -> bytes:
+    """Return the 32 secret bytes of the desk's recovery key, which opens its backups; E_KEYRING."""
+    data = _ring(path, "Name the one from the safe with --recovery-ring FILE.")
+    one = keyfile.open_ring(data, passphrase=passphrase).one(Role.DESK, RECOVERY_LABEL)
+    _check_owner(path, one.desk, desk)
+    return one.seed
+
+
+def _check_owner(path: Path, of: str, desk: str) -> None:
+    if of not in {"", desk}:
         raise Refused(
             Code.E_KEYRING,
-            f"The key in {path} belongs to an officer of {one.desk}, not of {desk}.",
-            hint="Name the right one with --officer-ring FILE.",
+            f"The key in {path} belongs to {of}, not to {desk}.",
+            hint="Name the right ring, or the right --home.",
         )
-    return one.signer()
 
 
 def _ring(path: Path, where: str) -> bytes:

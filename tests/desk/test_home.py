@@ -194,7 +194,7 @@ def test_another_desks_officer_is_refused(folder: Path, monkeypatch: pytest.Monk
         tmp := folder.parent / "officer.ring", keyfile.seal_person(ring, "correct horse")
     )
     assert home.officer(tmp, "correct horse", "AU").role is Role.OFFICER
-    with pytest.raises(Refused, match="officer of AU, not of VN"):
+    with pytest.raises(Refused, match="belongs to AU, not to VN"):
         home.officer(tmp, "correct horse", "VN")
     with pytest.raises(Refused, match="Wrong passphrase") as refused:
         home.officer(tmp, "wrong horse", "AU")
