@@ -118,6 +118,14 @@ class Stage:
         await seat.until(lambda: seat.connected)
         return seat
 
+    async def pass_days(self, days: int) -> None:
+        """Let days go by in which nobody is there but the relay; then the directory is fresh again."""
+        assert self._ticking is not None
+        self._ticking.cancel()
+        await self.clock.sleep(days * DAY)
+        await self.freshen()
+        self._ticking = asyncio.ensure_future(self._tick())
+
     async def settle(self) -> None:
         """Let everybody finish what can be finished now: two virtual minutes."""
         await self.clock.sleep(PATIENCE_S)
@@ -153,12 +161,20 @@ class Seat:
         self.clock = VirtualClock(asyncio.get_running_loop(), NOW, error=error)
         self.path = stage.folder / f"{name or f'{self.handle}-{n}'}.db"
         self.key = hashlib.sha256(f"archive {self.path.name}".encode()).digest()
-        self.dial: Callable[[], Awaitable[MemorySocket]] = stage.line.dial
+        self.socket: MemorySocket | None = None
+        self.dial: Callable[[], Awaitable[MemorySocket]] = self._dial_of(stage)
         self.events: list[dict[str, Any]] = []
         self.archive: Archive
         self.desk: Desk
         self.task: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
+
+    def _dial_of(self, stage: Stage) -> Callable[[], Awaitable[MemorySocket]]:
+        async def dial() -> MemorySocket:
+            self.socket = await stage.line.dial()
+            return self.socket
+
+        return dial
 
     def start(self) -> None:
         """Open the archive and run the desk."""
@@ -195,6 +211,20 @@ class Seat:
         """Stop the desk and start it again on the same archive."""
         await self.stop()
         self.start()
+
+    def away(self) -> None:
+        """Take this seat's way to the relay down, and no other's."""
+
+        async def nobody() -> MemorySocket:
+            raise ConnectionRefusedError("This desk's way to the relay is down.")
+
+        self.dial = self.desk._link._dial = nobody
+        if self.socket is not None:
+            self.socket.cut()
+
+    def back(self, stage: Stage) -> None:
+        """The way is there again."""
+        self.dial = self.desk._link._dial = self._dial_of(stage)
 
     @property
     def connected(self) -> bool:

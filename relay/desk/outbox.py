@@ -12,6 +12,7 @@ the first copy) changes stanzas only: header, content key, statement and body st
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,8 @@ SETTLED = frozenset({"delivered", "acknowledged", "declined", "closed", "withdra
 """Kinds after which nothing needs to be sent again: somebody has it, or it has come to its end."""
 SUBMISSION_S_MAX = 120
 """A submission older than this is signed anew before it is sent: the relay takes none beyond 300 s."""
+EXPIRED_KEPT_S = 86_400
+"""An expired message that a relay may have is asked for this much longer: its acceptance is a proof (PROTOCOL 11.2)."""
 HELD_S = 30
 """What could not be sent is tried again after this long; at once when the link has come back."""
 RESEALS_MAX = 4
@@ -187,11 +190,12 @@ class Outbox:
             sending = self.get(sid)
             if sending is None or sending.envelope or sending.state != WAITING:
                 return sending.msg if sending else ""
-            try:
-                if ask is not None:
+            if ask is not None:
+                with contextlib.suppress(Refused, OSError):  # then those at hand are used
                     await self._fetch(ask, sending.letter.header)
+            try:
                 self._sign(sending.letter, self._sealed(sending), sending.replaces)
-            except (Refused, OSError):
+            except Refused:
                 return ""  # the link seals it when it sends it, and says why if it cannot
             ready = self.get(sid)
             return ready.msg if ready else ""
@@ -223,7 +227,7 @@ class Outbox:
 
     async def _submit(self, ask: Ask, sending: Sending) -> list[Event]:
         now, header = self._clock.now(), sending.letter.header
-        if now > header.expires:
+        if now > header.expires and not sending.attempts:
             raise Refused(Code.E_EXPIRED, "The message expired before any relay accepted it.")
         await self._refresh(ask)
         self._check_sendable(sending)
@@ -368,7 +372,8 @@ class Outbox:
         if sending is None or sending.state != WAITING:
             return []
         now, reason = self._clock.now(), f"{refused.code.value}: {refused}"
-        expired = now > sending.letter.header.expires
+        over = now > sending.letter.header.expires + EXPIRED_KEPT_S or not sending.attempts
+        expired = over and now > sending.letter.header.expires
         final = expired or (isinstance(refused, TurnedDown) and refused.code in _FINAL)
         with self._archive.commit():
             clear: dict[str, int | str] = {"next_at": now + HELD_S}
@@ -387,8 +392,10 @@ class Outbox:
         rows = self._archive.find("outbox", "id = ?", (sid,), columns=())
         if not rows or rows[0]["state"] in {DONE, REFUSED}:
             return
-        msgs = [alias.msg for alias in self._letters.aliases(sid)]
-        if self._records.kinds(msgs) & SETTLED:
+        kinds = self._records.kinds([alias.msg for alias in self._letters.aliases(sid)])
+        if kinds & SETTLED:
+            if rows[0]["state"] == WAITING and rows[0]["attempts"] and "accepted" not in kinds:
+                return  # it has arrived, but its acceptance got lost on the way: ask for that proof once more
             # The content key stays: with it the desk can show a court what exactly it sealed (PROTOCOL 14).
             self._archive.change(
                 "outbox", sid, {"state": DONE}, {"envelope": b"", "submission": b"", "reason": b""}

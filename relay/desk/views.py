@@ -132,9 +132,10 @@ class Views:
         if derived:
             return derived
         sending = self._outbox.get(letter.sid)
-        if sending is None:
-            return "unproven"
-        return {DONE: "withdrawn", REFUSED: "refused"}.get(sending.state, "queued")
+        if sending is None or sending.state == DONE:
+            withdrawn = "withdrawn" in self._records.kinds(self._msgs(letter))
+            return "withdrawn" if withdrawn else "unproven"
+        return "refused" if sending.state == REFUSED else "queued"
 
     def step(self, letter: Letter, kind: str) -> dict[str, Any] | None:
         """Return the first verified statement of *kind* about a message, or its answer; None while there is none.

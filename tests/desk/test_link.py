@@ -1,8 +1,25 @@
-"""The desk's line to the real relay, in memory and in virtual time."""
+"""The desk's line to the real relay, in memory and in virtual time: days off, outages, restarts, crashes, lies."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from builders_desk import Stage, perform
+import pytest
+from builders_desk import DAY, Seat, Stage, perform
+from builders_keys import World, seed
+from builders_loop import MemorySocket
+
+from keys.errors import Code, Refused
+from keys.identity import Role, Signer
+from keys.statement import unb64u
+from relay.desk import link as links
+from relay.desk.archive import Archive
+from relay.store.memory import MemoryStore
+from relay.wire import frames, receipt
+from relay.wire.frames import Frame, Type
+
+SETTLED_S = 660
+"""A prekey that the relay has had for ten minutes binds its senders (PROTOCOL 8.7)."""
 
 
 def test_a_request_is_delivered_acknowledged_and_seen(tmp_path: Path) -> None:
@@ -10,7 +27,6 @@ def test_a_request_is_delivered_acknowledged_and_seen(tmp_path: Path) -> None:
 
     async def story(stage: Stage) -> None:
         vn, au = await stage.seat("VN"), await stage.seat("AU")
-        await stage.clock.sleep(1)
         sent = await vn.send("AU", body=b'{"please":"keep them"}')
         await vn.desk.wait(sent["msg"], "delivered", 60)
         (shown,) = await au.shown()
@@ -21,9 +37,740 @@ def test_a_request_is_delivered_acknowledged_and_seen(tmp_path: Path) -> None:
         await au.sign("acknowledged", sent["msg"])
         await vn.desk.wait(sent["msg"], "acknowledged", 60)
         await stage.settle()
+        steps = ["statement", "submission", "accepted", "offered", "delivered", "acknowledged"]
+        assert await vn.kinds(sent["msg"]) == steps
         assert (await vn.desk.timeline(sent["msg"]))["state"] == "acknowledged"
         assert (await au.desk.timeline(sent["msg"]))["state"] == "acknowledged"
         assert (await au.desk.status())["receipts"] == 0
         assert (await vn.desk.status())["outbox"] == 0
+
+    perform(story, tmp_path)
+
+
+def test_the_next_shift_reads_what_its_desk_sent(tmp_path: Path) -> None:
+    """Another device of the sending desk gets the desk's own copy, with every receipt (PROTOCOL 9.3)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        next_shift = await stage.seat("VN", "vn-02")
+        await stage.clock.sleep(1)
+        sent = await vn.send("AU")
+        await vn.desk.wait(sent["msg"], "delivered", 60)
+        await stage.settle()
+        page = await next_shift.desk.show(sent["msg"])
+        assert (page["officer"], page["state"]) == ("vn-01", "delivered")
+        assert (await next_shift.desk.status())["receipts"] == 0
+        assert au.connected
+
+    perform(story, tmp_path)
+
+
+def test_an_outage_of_six_hours_loses_no_receipt(tmp_path: Path) -> None:
+    """The link is down while the officer acknowledges and answers; all of it arrives afterwards, in good order."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        sent = await vn.send("AU")
+        await au.until(lambda: au.told("message"))
+        stage.line.down = True
+        stage.line.cut()
+        await au.sign("acknowledged", sent["msg"])
+        await stage.clock.sleep(3 * 3600)
+        answer = au.write("VN", kind="answer", thread=sent["msg"], ack_by=0)
+        with pytest.raises(Refused) as stale:
+            await au.desk.send(answer["header"], answer["statement"], answer["body"])
+        assert stale.value.code is Code.E_DIRECTORY_STALE
+        await au.desk.send(
+            answer["header"], answer["statement"], answer["body"], override_stale=True
+        )
+        await stage.clock.sleep(3 * 3600)
+        stage.world.freshen(stage.clock.now())
+        stage.line.down = False
+        await stage.publish()
+        await vn.desk.wait(sent["msg"], "answer", 300)
+        await vn.desk.wait(sent["msg"], "acknowledged", 300)
+        (answered,) = await vn.shown()
+        assert answered["thread"] == sent["msg"]
+
+    perform(story, tmp_path)
+
+
+def test_a_device_that_was_off_for_nine_days_opens_what_woke_it(tmp_path: Path) -> None:
+    """Prekeys are published four weeks ahead and their secrets kept: an old prekey opens a new message (8.7)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        await au.stop()
+        await vn.stop()
+        await stage.pass_days(9)
+        vn.start()
+        await vn.until(lambda: vn.connected)
+        sent = await vn.send("AU")
+        await vn.desk.wait(sent["msg"], "accepted", 60)
+        await stage.clock.sleep(3600)
+        au.start()
+        await au.until(lambda: au.told("message"))
+        await vn.desk.wait(sent["msg"], "delivered", 60)
+        (shown,) = await au.shown()
+        assert shown["state"] == "delivered"
+
+    perform(story, tmp_path)
+
+
+def test_after_five_weeks_off_nobody_can_seal_for_it_and_the_officer_is_told_whom_to_call(
+    tmp_path: Path,
+) -> None:
+    """No valid prekey: refused with the telephone number; sent by itself once the desk is back (8.7)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        await au.stop()
+        await vn.stop()
+        await stage.pass_days(35)
+        vn.start()
+        await vn.until(lambda: vn.connected)
+        seen = await vn.desk.recipients("AU", "")
+        assert any("+84 24 1234 5678" in one for one in seen["warnings"])
+        sent = await vn.send("AU")
+        assert sent == {"msg": sent["statement"], "statement": sent["statement"], "sealed": False}
+        await vn.until(lambda: vn.told("refused"))
+        told = vn.told("refused")[0]
+        assert (told["code"], told["final"]) == ("E_RECIPIENTS", False)
+        assert "+84 24 1234 5678" in told["text"]
+        await stage.clock.sleep(300)
+        assert len(vn.told("refused")) == 1
+        au.start()
+        await vn.desk.wait(sent["statement"], "delivered", 120)
+        assert len(await au.shown()) == 1
+
+    perform(story, tmp_path)
+
+
+def test_old_secrets_are_destroyed_on_time(tmp_path: Path) -> None:
+    """A prekey's secret goes seven days after its last day, and not before (8.7, claim C3)."""
+
+    async def story(stage: Stage) -> None:
+        au = await stage.seat("AU")
+        before = set(au.desk._roster.seeds())
+        assert len(before) == 4
+        await au.stop()
+        await stage.pass_days(13)
+        au.start()
+        await au.until(lambda: au.connected)
+        assert before <= set(au.desk._roster.seeds())
+        await au.stop()
+        await stage.pass_days(2)
+        au.start()
+        await au.until(lambda: au.connected)
+        after = set(au.desk._roster.seeds())
+        assert len(before - after) == 1
+        assert (await au.desk.status())["prekeys_until"] > stage.clock.now() + 21 * DAY
+
+    perform(story, tmp_path)
+
+
+# Restarts, other stores, repeats
+
+
+def test_the_relay_may_restart_between_any_two_steps(tmp_path: Path) -> None:
+    """Restarted after every step of the journey: nothing is lost, nothing is shown twice."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        await stage.restart()
+        sent = await vn.send("AU")
+        await stage.restart()
+        await vn.desk.wait(sent["msg"], "accepted", 300)
+        await stage.restart()
+        await vn.desk.wait(sent["msg"], "delivered", 300)
+        await stage.restart()
+        await au.sign("acknowledged", sent["msg"])
+        await stage.restart()
+        await vn.desk.wait(sent["msg"], "acknowledged", 300)
+        assert len(au.told("message")) == 1
+        assert len(await au.shown()) == 1
+
+    perform(story, tmp_path)
+
+
+def test_another_store_is_filled_from_the_outboxes(tmp_path: Path) -> None:
+    """The relay lost everything (a new epoch): what nobody confirmed is submitted again, prekeys and receipts too."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        done = await vn.send("AU", nonce=b"1" * 16)
+        await vn.desk.wait(done["msg"], "delivered", 60)
+        await au.sign("acknowledged", done["msg"])
+        await stage.settle()
+        await au.stop()
+        open_one = await vn.send("AU", nonce=b"2" * 16)
+        await vn.desk.wait(open_one["msg"], "accepted", 60)
+        await stage.settle()
+        await stage.clock.sleep(5)
+        await stage.restart(MemoryStore())
+        await stage.settle()
+        au.start()
+        await vn.desk.wait(open_one["msg"], "delivered", 300)
+        shown = await au.shown()
+        assert [one["msg"] for one in shown] == [done["msg"], open_one["msg"]]
+        assert (await vn.desk.timeline(open_one["msg"]))["state"] == "delivered"
+        assert (await au.desk.status())["prekeys_until"] > stage.clock.now()
+        found = await stage.door.exchange.prekeys_of("AU", stage.clock.now())
+        assert len(found) == 4
+
+    perform(story, tmp_path)
+
+
+def test_an_answer_that_gets_lost_is_asked_for_again(tmp_path: Path) -> None:
+    """The line breaks between commit and answer: the same envelope goes out again, and the stored answer comes."""
+
+    async def story(stage: Stage) -> None:
+        au = await stage.seat("AU")
+        vn = await stage.seat("VN")
+        lost: list[int] = []
+
+        def lose_first_acceptance(near: MemorySocket, far: MemorySocket) -> None:
+            def tamper(data: bytes) -> list[bytes]:
+                if data[0] == Type.ANSWER and b"vnd.poc24.accepted" in data and not lost:
+                    lost.append(1)
+                    near.cut()
+                    return []
+                return [data]
+
+            far.tamper = tamper
+
+        stage.line.on_dial = lose_first_acceptance
+        stage.line.cut()
+        await vn.until(lambda: vn.connected)
+        sent = await vn.send("AU")
+        await vn.desk.wait(sent["msg"], "delivered", 300)
+        await vn.desk.wait(sent["msg"], "accepted", 300)
+        assert lost
+        assert len(await au.shown()) == 1
+        kinds = await vn.kinds(sent["msg"])
+        assert kinds.count("accepted") == 1
+        assert (await vn.desk.timeline(sent["msg"]))["state"] == "delivered"
+
+    perform(story, tmp_path)
+
+
+def test_a_submission_that_grew_old_is_signed_anew(tmp_path: Path) -> None:
+    """After an hour without a line the envelope is the same, with a fresh submission (PROTOCOL 11.3)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        await vn.desk.recipients("AU", "")
+        vn.away()
+        sent = await vn.send("AU")
+        assert sent["sealed"]
+        await stage.clock.sleep(1800)
+        vn.back(stage)
+        await vn.desk.wait(sent["msg"], "delivered", 300)
+        kinds = await vn.kinds(sent["msg"])
+        assert kinds.count("submission") == 2
+        assert len(await au.shown()) == 1
+
+    perform(story, tmp_path)
+
+
+# Rosters that change
+
+
+def test_a_device_that_the_sender_did_not_know_is_sealed_for_after_all(tmp_path: Path) -> None:
+    """E_STALE_ROSTER: directory and prekeys are fetched, the same text is sealed anew, and no officer is needed (9.3)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        await vn.desk.recipients("AU", "")
+        vn.away()
+        stage.world.enrol("AU", "au-09", stage.clock.now())
+        await stage.publish()
+        newcomer = await stage.seat("AU", "au-09")
+        await stage.clock.sleep(SETTLED_S)
+        sent = await vn.send("AU")
+        assert sent["sealed"]
+        vn.back(stage)
+        await vn.desk.wait(sent["statement"], "delivered", 300)
+        await stage.settle()
+        page = await vn.desk.show(sent["statement"])
+        assert page["msgs"][0] == sent["msg"]
+        assert page["msg"] == page["msgs"][-1] != sent["msg"]
+        for seat in (au, newcomer):
+            (shown,) = await seat.shown()
+            assert shown["statement"] == sent["statement"]
+        accepted = [
+            line
+            for line in (await vn.desk.timeline(sent["msg"]))["lines"]
+            if line["what"] == "accepted"
+        ]
+        assert [line["msg"] for line in accepted] == [page["msg"]]
+
+    perform(story, tmp_path)
+
+
+def test_a_reseal_of_an_accepted_message_replaces_it(tmp_path: Path) -> None:
+    """Accepted by a store that was lost, stale at the next one: the new id names the one that it replaces (9.3)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        await au.stop()
+        sent = await vn.send("AU")
+        await vn.desk.wait(sent["msg"], "accepted", 60)
+        await stage.settle()
+        vn.away()
+        await stage.clock.sleep(5)
+        await stage.restart(MemoryStore())
+        au.start()
+        newcomer = await stage.seat("AU", "au-02")
+        await stage.clock.sleep(SETTLED_S)
+        vn.back(stage)
+        await vn.desk.wait(sent["msg"], "delivered", 300)
+        await stage.settle()
+        page = await vn.desk.show(sent["msg"])
+        assert len(page["msgs"]) == 2
+        found = await vn.desk.timeline(sent["msg"])
+        assert found["state"] == "delivered"
+        replacing = [line for line in found["lines"] if "in place of" in line["text"]]
+        assert [line["msg"] for line in replacing] == [page["msg"]]
+        assert len(await newcomer.shown()) == len(await au.shown()) == 1
+
+    perform(story, tmp_path)
+
+
+def test_an_officer_enrolled_at_night_is_known_in_time(tmp_path: Path) -> None:
+    """The recipient has not heard of the new officer: the copy parks, the directory is fetched at once, it opens."""
+
+    async def story(stage: Stage) -> None:
+        au = await stage.seat("AU")
+        stage.world.enrol("VN", "vn-09", stage.clock.now())
+        await stage.door.exchange.roster.publish(stage.world.files, stage.clock.now())
+        await stage.clock.sleep(30)
+        newcomer = await stage.seat("VN", "vn-09")
+        sent = await newcomer.send("AU")
+        await newcomer.desk.wait(sent["msg"], "delivered", 60)
+        assert [one["code"] for one in au.told("parked")] == ["E_SIGNER"]
+        assert len(await au.shown()) == 1
+
+    perform(story, tmp_path)
+
+
+def test_a_desk_whose_keys_were_swapped_is_not_written_to(tmp_path: Path) -> None:
+    """The registrar names other keys for AU: held, with both fingerprints, whatever the relay serves (8.4, C19)."""
+
+    async def story(stage: Stage) -> None:
+        vn = await stage.seat("VN")
+        await stage.seat("AU")
+        stage.world.swap_desk_key("AU", stage.clock.now())
+        await stage.publish()
+        await stage.settle()
+        with pytest.raises(Refused) as refused:
+            await vn.send("AU")
+        assert refused.value.code is Code.E_DESK_KEY_CHANGED
+        with pytest.raises(Refused):
+            await vn.desk.recipients("AU", "")
+
+    perform(story, tmp_path)
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("side", ["VN", "AU"])
+@pytest.mark.parametrize("error", [3600, -3600], ids=["ahead", "behind"])
+def test_a_clock_that_is_an_hour_off_stops_nobody(tmp_path: Path, side: str, error: int) -> None:
+    """The relay's time is noted at the challenge: machine acts use it, the officer is told, the request arrives."""
+
+    async def story(stage: Stage) -> None:
+        vn = await stage.seat("VN", error=error if side == "VN" else 0)
+        au = await stage.seat("AU", error=error if side == "AU" else 0)
+        wrong = vn if side == "VN" else au
+        assert (await wrong.desk.status())["clock_offset"] == -error
+        stage.world.freshen(stage.clock.now())
+        await stage.publish()
+        made = vn.write("AU")
+        parts = (made["header"], made["statement"], made["body"])
+        if side == "VN" and error > 0:
+            with pytest.raises(Refused, match="3600 s ahead of the relay's") as refused:
+                await vn.desk.send(*parts)
+            assert refused.value.code is Code.E_DIRECTORY_STALE
+        sent = await vn.desk.send(*parts, override_stale=True)
+        await vn.desk.wait(sent["msg"], "delivered", 60)
+        await au.sign("acknowledged", sent["msg"])
+        await vn.desk.wait(sent["msg"], "acknowledged", 60)
+
+    perform(story, tmp_path)
+
+
+def test_a_clock_that_is_set_while_connected_is_noticed(tmp_path: Path) -> None:
+    """NTP or an operator steps the clock: the relay's E_CLOCK corrects it, and the same call is signed anew."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        await stage.clock.sleep(3000)
+        await stage.freshen()
+        await stage.settle()
+        vn.clock.step(-900)
+        au.clock.step(-900)
+        sent = await vn.send("AU", expires=stage.clock.now() + DAY)
+        await vn.desk.wait(sent["msg"], "delivered", 60)
+        assert (await vn.desk.status())["clock_offset"] == 900
+        assert len(await au.shown()) == 1
+
+    perform(story, tmp_path)
+
+
+# A relay that lies
+
+
+Tamper = Callable[[bytes], list[bytes]]
+
+
+def lying(seat: Seat, stage: Stage, tamper: Tamper) -> None:
+    """Let every later line of one seat go through *tamper* on its way from the relay."""
+    honest = stage.line.dial
+
+    async def dial() -> MemorySocket:
+        def bend(_near: MemorySocket, far: MemorySocket) -> None:
+            far.tamper = tamper
+
+        stage.line.on_dial = bend
+        try:
+            return await honest()
+        finally:
+            stage.line.on_dial = None
+
+    seat.desk._link._dial = dial
+    stage.line.cut()
+
+
+def resigned(kind: str, world: World) -> Tamper:
+    """Return a tamper that signs every statement of *kind* in an answer by a key of its own."""
+    other = Signer(Role.RELAY, seed("a relay that is not the relay"))
+
+    def tamper(data: bytes) -> list[bytes]:
+        if data[0] == Type.ANSWER and f"vnd.poc24.{kind}.v1".encode() in data:
+            found = receipt.read(data[5:], {kind}, world.evidence.public)
+            return [data[:5] + receipt.make(kind, dict(found.fields), other).wire]
+        return [data]
+
+    return tamper
+
+
+def test_an_acceptance_by_another_key_is_not_believed(tmp_path: Path) -> None:
+    """A false `accepted`: an event, no acceptance, and the message stays to be sent (E_SIGNER)."""
+
+    async def story(stage: Stage) -> None:
+        vn = await stage.seat("VN")
+        await stage.seat("AU")
+        honest = stage.line.dial
+        lying(vn, stage, resigned("accepted", stage.world))
+        await vn.until(lambda: vn.connected)
+        sent = await vn.send("AU")
+        await vn.until(lambda: vn.told("refused"))
+        assert vn.told("refused")[0]["code"] == "E_SIGNER"
+        assert vn.told("refused")[0]["final"] is False
+        assert "accepted" not in await vn.kinds(sent["msg"])
+        vn.desk._link._dial = honest
+        stage.line.cut()
+        await vn.desk.wait(sent["msg"], "accepted", 120)
+
+    perform(story, tmp_path)
+
+
+def test_a_recorded_by_another_key_is_not_believed(tmp_path: Path) -> None:
+    """A false `recorded`: the receipt stays on its shelf and is posted again."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        honest = stage.line.dial
+        lying(au, stage, resigned("recorded", stage.world))
+        await vn.until(lambda: vn.connected)
+        await au.until(lambda: au.connected)
+        sent = await vn.send("AU")
+        await au.until(lambda: au.told("message"))
+        await stage.settle()
+        assert (await au.desk.status())["receipts"] == 1
+        assert [one["code"] for one in au.told("refused")] == ["E_SIGNER"]
+        au.desk._link._dial = honest
+        stage.line.cut()
+        await stage.clock.sleep(1200)
+        assert (await au.desk.status())["receipts"] == 0
+        assert len(await au.shown()) == 1
+        assert sent["msg"]
+
+    perform(story, tmp_path)
+
+
+def test_another_relays_challenge_is_not_answered(tmp_path: Path) -> None:
+    """A relay in between forwards another one's challenge: no CONNECT leaves, and somebody hears (PROTOCOL 12)."""
+
+    async def story(stage: Stage) -> None:
+        vn = await stage.seat("VN")
+
+        def rename(data: bytes) -> list[bytes]:
+            return [data.replace(b'"relay":"poc24-test"', b'"relay":"poc24-evil"')]
+
+        before = len(stage.line.open)
+        lying(vn, stage, rename)
+        await vn.until(lambda: vn.told("refused"))
+        assert before
+        assert vn.told("refused")[0]["code"] == "E_AUTH"
+        assert "poc24-evil" in vn.told("refused")[0]["text"]
+        await stage.settle()
+        assert not vn.connected
+        assert len(vn.told("refused")) == 1
+        assert all(socket.sent == 0 for socket in stage.line.open)
+
+    perform(story, tmp_path)
+
+
+def test_a_relay_that_gives_other_bytes_is_asked_again(tmp_path: Path) -> None:
+    """A pickup answered with a changed envelope: nothing is shown, somebody hears, the honest bytes open later."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        lied: list[int] = []
+
+        def bend(data: bytes) -> list[bytes]:
+            if data[0] == Type.ANSWER and b"poc24/1 envelope" in data and not lied:
+                lied.append(1)
+                return [data[:-1] + bytes([data[-1] ^ 1])]
+            return [data]
+
+        lying(au, stage, bend)
+        await au.until(lambda: au.connected)
+        await vn.until(lambda: vn.connected)
+        await vn.send("AU")
+        await au.until(lambda: au.told("refused"))
+        assert au.told("refused")[0]["code"] == "E_BINDING"
+        assert await au.shown() == []
+        await au.until(lambda: au.told("message"))
+        assert len(await au.shown()) == 1
+
+    perform(story, tmp_path)
+
+
+def test_a_statement_that_was_changed_is_kept_apart(tmp_path: Path) -> None:
+    """A bit of `delivered` flipped on its way: shown as unverified, counts for nothing, and the desk goes on."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+
+        def bend(data: bytes) -> list[bytes]:
+            if data[0] == Type.STATEMENT and b"vnd.poc24.delivered" in data:
+                head, wire = frames.split(data[5:], 2)
+                place = wire.index(b'"sig":"') + 20
+                other = b"A" if wire[place : place + 1] != b"A" else b"B"
+                bent = wire[:place] + other + wire[place + 1 :]
+                return [data[:5] + frames.join(head, bent)]
+            return [data]
+
+        lying(vn, stage, bend)
+        await vn.until(lambda: vn.connected)
+        await au.until(lambda: au.connected)
+        sent = await vn.send("AU")
+        await vn.until(lambda: vn.told("refused"))
+        assert vn.told("refused")[0]["code"] == "E_SIGNATURE"
+        await stage.settle()
+        found = await vn.desk.timeline(sent["msg"])
+        assert found["state"] == "accepted"
+        (line,) = [line for line in found["lines"] if line["what"] == "delivered"]
+        assert line["verified"] is False
+        assert "counts for nothing" in line["text"]
+        assert (await vn.desk.status())["outbox"] == 1
+
+    perform(story, tmp_path)
+
+
+def test_a_relay_that_floods_is_left(tmp_path: Path) -> None:
+    """More pushes than any honest relay has under way: the line is dropped, memory stays bounded (back-pressure)."""
+
+    async def story(stage: Stage) -> None:
+        vn = await stage.seat("VN")
+        body = frames.pack(Type.DIRECTORY, {"version": 1})
+        push = frames.encode(Frame(Type.DIRECTORY, 0, body))
+
+        def flood(data: bytes) -> list[bytes]:
+            return [push] * 1000 + [data]
+
+        lying(vn, stage, flood)
+        await vn.until(lambda: vn.told("refused"))
+        assert vn.told("refused")[0]["code"] == "E_ENCODING"
+
+        def flood_later(data: bytes) -> list[bytes]:
+            return [data, *[push] * 1000] if data[0] == Type.ANSWER else [data]
+
+        lying(vn, stage, flood_later)
+        await vn.until(lambda: any(one["code"] == "E_TOO_LARGE" for one in vn.told("refused")))
+
+    perform(story, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\xff\x00\x00\x00\x00",
+        frames.encode(Frame(Type.ANSWER, 77, b"{}")),
+        frames.encode(Frame(Type.NOTIFY, 0, b"not json")),
+        frames.encode(Frame(Type.STATEMENT, 0, b"\x00\x00\x00\xff")),
+        frames.encode(Frame(Type.SUBMIT, 1, b"")),
+        frames.encode(Frame(Type.DRAINING, 0, b"[]")),
+    ],
+    ids=["empty", "unknown", "unasked", "notify", "statement", "call", "draining"],
+)
+def test_junk_from_the_relay_ends_the_line_and_nothing_else(tmp_path: Path, frame: bytes) -> None:
+    """Whatever bytes come: the session ends with an event, the desk comes back and works."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        sent_junk: list[int] = []
+
+        def bend(data: bytes) -> list[bytes]:
+            if vn.connected and not sent_junk:
+                sent_junk.append(1)
+                return [frame, data]
+            return [data]
+
+        lying(vn, stage, bend)
+        await stage.settle()
+        await stage.publish()
+        sent = await vn.send("AU")
+        await vn.desk.wait(sent["msg"], "delivered", 300)
+        assert sent_junk
+        assert vn.told("disconnected")
+        assert au.connected
+
+    perform(story, tmp_path)
+
+
+# Coming back
+
+
+def test_a_crowd_does_not_come_back_at_once() -> None:
+    """Full jitter: between 0 and a bound that doubles from half a second to thirty (DESIGN, reliability)."""
+    for failures, most in ((0, 0.5), (1, 1.0), (3, 4.0), (6, 30.0), (1000, 30.0)):
+        drawn = [links.backoff(failures) for _ in range(300)]
+        assert min(drawn) >= 0
+        assert max(drawn) <= most
+        assert max(drawn) > most * 0.9
+        assert min(drawn) < most * 0.1
+
+
+def test_a_draining_relay_says_when_to_come_back(tmp_path: Path) -> None:
+    """DRAINING, then the end of the line: the desk is back after the delay that it was given."""
+
+    async def story(stage: Stage) -> None:
+        vn = await stage.seat("VN")
+        dialled = stage.line.dialled
+        await stage.door.sessions.drain(1)
+        await stage.restart()
+        await vn.until(lambda: vn.connected)
+        assert stage.line.dialled - dialled <= 4
+
+    perform(story, tmp_path)
+
+
+# Crashes at every commit
+
+
+class Crash(Exception):
+    """The machine stops here."""
+
+
+class Fragile:
+    """Lets one archive crash at its n-th commit from now, before or after the disk has it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Watch every archive; none crashes yet."""
+        self._left: dict[Path, tuple[int, bool]] = {}
+        dead: list[Archive] = []
+        barrier, run = Archive._barrier, Archive._run
+
+        def crash_at_the_barrier(archive: Archive) -> None:
+            left, durable = self._left.get(archive.path, (-1, False))
+            if left > 0:
+                self._left[archive.path] = (left - 1, durable)
+            if left != 0:
+                barrier(archive)
+                return
+            del self._left[archive.path]
+            if durable:
+                barrier(archive)
+            dead.append(archive)
+            raise Crash
+
+        def nothing_after_a_crash(archive: Archive, *arguments: Any) -> Any:
+            if any(archive is one for one in dead):
+                raise Crash
+            return run(archive, *arguments)
+
+        monkeypatch.setattr(Archive, "_barrier", crash_at_the_barrier)
+        monkeypatch.setattr(Archive, "_run", nothing_after_a_crash)
+
+    def arm(self, seat: Seat, commits: int, *, durable: bool) -> None:
+        """Crash at the commit after *commits* further ones."""
+        self._left[seat.path] = (commits, durable)
+
+    def disarm(self, seat: Seat) -> bool:
+        """Return whether it had crashed."""
+        return self._left.pop(seat.path, None) is None
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("side", ["VN", "AU"])
+def test_a_crash_between_any_two_steps_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: str, *, durable: bool
+) -> None:
+    """Killed at the 1st, 2nd, 3rd ... commit of a journey and started again: delivered, and shown exactly once."""
+    fragile = Fragile(monkeypatch)
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        victim = vn if side == "VN" else au
+        journeys = 0
+        while True:
+            fragile.arm(victim, journeys, durable=durable)
+            made = vn.write("AU", body=b'{"n":%d}' % journeys)
+            parts = (made["header"], made["statement"], made["body"])
+            try:
+                sent = await vn.desk.send(*parts)
+            except Crash:
+                await vn.restart()
+                sent = await vn.desk.send(*parts)
+            for _again in range(2):
+                assert victim.task is not None
+                await stage.clock.sleep(20)
+                if victim.task.done():
+                    await victim.restart()
+            await vn.desk.wait(sent["msg"], "delivered", 300)
+            await stage.settle()
+            journeys += 1
+            shown = await au.shown()
+            assert len(shown) == journeys
+            assert {one["state"] for one in shown} == {"delivered"}
+            assert (await au.desk.status())["receipts"] == 0
+            assert (await vn.desk.status())["outbox"] == 0
+            if not fragile.disarm(victim):
+                break
+        assert journeys > 3
+
+    perform(story, tmp_path)
+
+
+def test_statements_survive_in_their_exact_bytes(tmp_path: Path) -> None:
+    """What was signed is what is kept: the wires on both sides are equal, byte for byte (PROTOCOL 6.3)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        made = vn.write("AU")
+        sent = await vn.desk.send(made["header"], made["statement"], made["body"])
+        await vn.desk.wait(sent["msg"], "delivered", 60)
+        await stage.settle()
+        there = {held.sid: held.wire for held in au.desk._records.of([sent["msg"]])}
+        here = {held.sid: held.wire for held in vn.desk._records.of([sent["msg"]])}
+        assert {sid: here[sid] for sid in there} == there
+        letter = au.desk._letters.resolve(sent["msg"])
+        assert letter.statement.wire == unb64u(made["statement"])
 
     perform(story, tmp_path)
