@@ -118,6 +118,13 @@ def withdraw(
         me = reached(office, settings, at)
         act = compose.withdrawn(found["msg"], found["statement"], now=me.now, officer=officer)
         me.record(act)
+        if found["state"] == "queued" and at.ask(at.desk.show(found["statement"]))["state"] == (
+            "withdrawn"
+        ):
+            # Nothing of it had left this desk: nobody else has to hear of it.
+            told = {"msg": found["msg"], "withdrawn": found["msg"], "statements": [act.sid]}
+            office.data(told | {"state": "withdrawn"}, [f"{name} withdrawn; it had not left."])
+            return
         document = forms.withdrawal(
             asked_in(found) or {},
             at=me.now,

@@ -186,16 +186,11 @@ def next_step(found: Mapping[str, Any], mine: str, sheet: Sheet) -> str:
     if state in ENDED:
         return f"Nothing: it is {state}. What happened: desk timeline {name}"
     if top["from"] == mine:
-        if state == "acknowledged":
-            return f"Wait for the answer, {until_decision(found, sheet)}. desk timeline {name}"
-        if top["ack_by"]:
-            return (
-                f"Wait: a person at {top['to']} acknowledges by {sheet.until(top['ack_by'])}. "
-                f"desk timeline {name}"
-            )
-        return f"Nothing: no acknowledgement was asked. desk timeline {name}"
+        return _sent(found, sheet)
     if found.get("kind") != "request":
         return "Read it." + _term(found, sheet)
+    if state == "declined":
+        return f"Nothing: this desk declined it. desk timeline {name}"
     if state == "acknowledged" or not top["ack_by"]:
         return (
             f"Decide, {until_decision(found, sheet)}:\n"
@@ -203,6 +198,24 @@ def next_step(found: Mapping[str, Any], mine: str, sheet: Sheet) -> str:
             f"desk answer {name} --refuse GROUND --reason TEXT --approver NAME"
         )
     return f"Acknowledge by {sheet.until(top['ack_by'])}:\ndesk acknowledge {name}"
+
+
+def _sent(found: Mapping[str, Any], sheet: Sheet) -> str:
+    """Return what the sender does next."""
+    top: Mapping[str, Any] = found["header"]
+    name, state, to = short(found["msg"]), str(found["state"]), top["to"]
+    if state == "queued":
+        return f"Wait: it is not with the relay yet and goes out by itself. desk timeline {name}"
+    if state == "refused":
+        return "Read the warning, correct what it names, and send it again."
+    if state in {"declined", "exhausted", "failed"}:
+        return f"Telephone {to}: it is {state}. What happened: desk timeline {name}"
+    if state == "acknowledged":
+        return f"Wait for the answer, {until_decision(found, sheet)}. desk timeline {name}"
+    if top["ack_by"]:
+        due = sheet.until(top["ack_by"])
+        return f"Wait: a person at {to} acknowledges by {due}. desk timeline {name}"
+    return f"Nothing: no acknowledgement was asked. desk timeline {name}"
 
 
 def until_decision(found: Mapping[str, Any], sheet: Sheet) -> str:

@@ -396,6 +396,26 @@ def test_the_relay_away_keeps_the_message(network: Network, tmp_path: Path) -> N
     }
 
 
+def test_what_never_left_is_withdrawn_quietly(network: Network) -> None:
+    """A request that is taken back before a byte of it left reaches nobody, and no withdrawal does either."""
+    settings = network.folder / "VN" / "desk.toml"
+    whole = settings.read_text()
+    settings.write_text(whole.replace(f":{network.relay.port}", ":1"))
+    line = ["send", network.request, "--to", "AU", "--dated-now", "--yes", "--wait", "0", "--json"]
+    try:
+        kept = json.loads(network.run("VN", *line, signed=True).stdout)["statement"]
+        told = network.json(
+            "VN", "withdraw", kept[:10], "--reason", "SENT-IN-ERROR", "--wait", "0", signed=True
+        )
+    finally:
+        settings.write_text(whole)
+    assert told["state"] == "withdrawn"
+    before = len(network.json("AU", "inbox", "--all")["messages"])
+    assert network.run("VN", "inbox", "--wait", "10").exit_code == 0
+    assert network.json("VN", "timeline", kept[:10])["state"] == "withdrawn"
+    assert len(network.json("AU", "inbox", "--all")["messages"]) == before
+
+
 def test_a_second_serve_is_told_of_the_first(network: Network) -> None:
     """One home is for one process: the second ends with 75 and names the first."""
     found = subprocess.run(

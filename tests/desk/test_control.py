@@ -244,8 +244,8 @@ def test_the_kernel_names_the_account_of_the_other_end() -> None:
 
 async def test_socket_and_folder_are_closed_to_others(desk: Counterpart, path: Path) -> None:
     """The socket is 0600, and a folder open to others is refused with the line to type."""
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600  # noqa: ASYNC240 - no other task runs
-    path.parent.chmod(0o755)  # noqa: ASYNC240
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.parent.chmod(0o755)
     with pytest.raises(Failed) as failed:
         await Control(desk, path.parent / "second.sock").start()
     assert failed.value.exit_code == 77

@@ -56,6 +56,13 @@ def test_what_is_written_is_read(folder: Path) -> None:
     assert home.load(folder).trust_anchor() == ROOT
 
 
+def test_the_socket_can_lie_elsewhere(folder: Path) -> None:
+    """A home that is too deep for a socket's name puts it somewhere shorter."""
+    assert made(folder).socket == folder / "control.sock"
+    home.create(made(folder, control="/run/desk/c.sock"), ROOT)
+    assert home.load(folder).socket == Path("/run/desk/c.sock")
+
+
 def test_a_home_is_not_made_twice(folder: Path) -> None:
     """`desk init` overwrites nothing (73)."""
     home.create(made(folder), ROOT)

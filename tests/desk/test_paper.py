@@ -83,6 +83,15 @@ def test_the_next_step_follows_the_state() -> None:
     assert "Nothing: it is closed" in page(state="closed")
     own = "\n".join(paper.shown(found(), "VN", SHEET))
     assert "Wait: a person at AU acknowledges by" in own
+    for state, words in (
+        ("queued", "goes out by itself"),
+        ("refused", "correct what it names"),
+        ("exhausted", "Telephone AU"),
+        ("declined", "Telephone AU"),
+        ("acknowledged", "Wait for the answer"),
+    ):
+        assert words in "\n".join(paper.shown(found(state=state), "VN", SHEET))
+    assert "this desk declined it" in page(state="declined")
     answer = page(
         kind="answer",
         body_type=forms.body_type("acceptance"),
