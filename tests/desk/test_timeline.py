@@ -43,10 +43,10 @@ def letter_in(sealed: Sealed, *, revoked: bool = False) -> Letter:
     )
 
 
-def by_relay(world: World, sealed: Sealed, kind: str, signed_at: int, **changes: Any) -> Statement:
+def by_relay(world: World, sealed: Sealed, what: str, signed_at: int, **changes: Any) -> Statement:
     """Return a statement of the relay about the request."""
     fields: dict[str, Any] = {"msg": sealed.msg, "relay": world.service, "at": signed_at}
-    if kind == "accepted":
+    if what == "accepted":
         fields = {
             "msg": sealed.msg,
             "submission": sealed.submission.sid,
@@ -56,7 +56,7 @@ def by_relay(world: World, sealed: Sealed, kind: str, signed_at: int, **changes:
             "expires": sealed.header.expires,
             "entry": "00" * 32,
         }
-    return receipt.make_unchecked_role(kind, {**fields, **changes}, world.evidence)
+    return receipt.make_unchecked_role(what, {**fields, **changes}, world.evidence)
 
 
 def held(found: Statement | bytes, received: int, msg: str = "", kind: str = "") -> Held:
@@ -195,7 +195,7 @@ def test_a_backup_that_is_not_engaged_does_not_count(world: World, sealed: Seale
     assert life.phase == "accepted"
     assert life.lines[-1].verified
     assert "does not count" in life.lines[-1].text
-    stage = {"stage": 3, "cause": "timeout", "next_at": NOW + 90}
+    stage = {"stage": 3, "kind": "backup", "cause": "timeout", "next_at": NOW + 90}
     engaged = by_relay(world, sealed, "escalated", NOW + 2, **stage)
     life = lived(world, sealed, held(engaged, NOW + 2), held(early, NOW + 4))
     assert life.phase == "acknowledged"
