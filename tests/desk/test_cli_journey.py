@@ -219,6 +219,7 @@ def test_the_whole_journey_by_hand(network: Network) -> None:
     assert all(one["verified"] for one in told["lines"])
     text = network.run("VN", "timeline", msg[:10]).stdout
     assert "au-01 (AU): acknowledged by a person" in text
+    assert "au-01 (AU): closed: answered" in text
 
 
 def test_an_exercise_says_so_everywhere(network: Network) -> None:
@@ -278,8 +279,8 @@ def test_less_than_sixty_days_is_refused_before_it_is_signed(network: Network) -
     """An acceptance below the treaty's shortest term ends with 65 and sends nothing."""
     msg = network.send()
     day = time.strftime("%Y-%m-%d", time.gmtime(network.world.now + 30 * 86_400))
-    found = network.run("AU", "answer", msg[:10], "--preserved-until", day, signed=True)
-    assert found.exit_code == 65
+    found = network.run("AU", "answer", msg[:10], "--preserved-until", day)
+    assert found.exit_code == 65, "no passphrase is asked for what cannot be sent"
     assert "at least 60 days" in found.stderr
     assert network.json("AU", "timeline", msg[:10])["state"] == "delivered"
 

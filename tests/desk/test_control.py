@@ -315,16 +315,37 @@ async def test_a_wait_ends_when_nobody_waits(desk: Counterpart, path: Path) -> N
 
 
 async def test_a_send_is_finished_though_nobody_waits(desk: Counterpart, path: Path) -> None:
-    """A send is not cut in two when the command dies, nor when the desk drains: the outbox gets it."""
-    sending = asyncio.create_task(Remote(path).send("h", "s", "b"))
+    """A send is not cut in two when the command that asked for it dies: the outbox gets it whole."""
+    _reader, writer = await asyncio.open_unix_connection(str(path))
+    arguments = {"header": "h", "statement": "s", "body": "b", "override_stale": False}
+    writer.write(control.line_of({"verb": "send", "arguments": arguments}))
     await desk.reached.wait()
-    sending.cancel()
-    await asyncio.sleep(0)
+    writer.close()
+    for _round in range(3):  # whoever hung up before these were asked has been noticed by their end
+        await Remote(path).status()
     desk.hold.set()
-    async with asyncio.timeout(5):
-        while not desk.asked:  # noqa: ASYNC110 - nothing signals across the socket
-            await asyncio.sleep(0.01)
-    assert desk.asked[0][0] == "send"
+    await Remote(path).status()
+    assert [verb for verb, _arguments in desk.asked] == [
+        "status",
+        "status",
+        "status",
+        "send",
+        "status",
+    ]
+
+
+async def test_a_send_is_finished_before_the_desk_stops(desk: Counterpart, home: Path) -> None:
+    """Draining waits for what changes something: a send that is under way is kept before the desk goes."""
+    running = Control(desk, home / "c.sock")
+    await running.start()
+    sending = asyncio.create_task(Remote(home / "c.sock").send("h", "s", "b"))
+    await desk.reached.wait()
+    stopping = asyncio.create_task(running.stop())
+    await asyncio.sleep(0)
+    assert await connect(home / "c.sock") is None, "no more questions are taken"
+    desk.hold.set()
+    await stopping
+    assert await sending == {"verb": "send"}
 
 
 async def test_no_desk_is_told_apart_from_a_silent_one(tmp_path: Path) -> None:
