@@ -6,14 +6,15 @@ signed a snapshot that names it, and freshen names nothing that a reader would r
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from keys import statement
 from keys.continuity import add_step
-from keys.directory import Directory, begin, update
-from keys.entry import DeskEntry, Member, check_floor, enrolment, member_json, read_entry
-from keys.errors import Code, Failed, Refused
-from keys.identity import Role, Signer
+from keys.directory import Directory, Trusted, begin, update
+from keys.entry import Member, check_floor, enrolment, member_json, read_entry
+from keys.errors import Code, Refused
+from keys.identity import Signer
 from keys.metadata import (
     Delegation,
     Document,
@@ -29,6 +30,16 @@ from keys.metadata import (
     write_timestamp,
 )
 from keys.network import read_network
+from keys.repository import (
+    Files,
+    current_entry,
+    current_root,
+    current_targets,
+    desk_keys,
+    network_floor,
+    newest,
+    rotations_of,
+)
 from keys.suite import sha256
 from keys.trust import desk_paths, newest_root, role_name, target_name
 
@@ -38,8 +49,6 @@ TARGETS_SECONDS = 365 * DAY
 ENTRY_SECONDS = 400 * DAY
 SNAPSHOT_SECONDS = DAY
 TIMESTAMP_SECONDS = 3600
-
-Files = Mapping[str, bytes]
 
 
 def ceremony(
@@ -85,65 +94,6 @@ def renew_root(
     verified(Kind.ROOT, data, old.roles["root"], "root document (by the old keys)")
     begin(data)
     return {**files, f"{version}.root.json": data}
-
-
-# What stands in a repository
-
-
-def current_root(files: Files) -> Document:
-    """Return the newest root document."""
-    version = newest_root(files)
-    if not version:
-        raise Failed(
-            "This folder holds no root document, so no directory begins here.",
-            hint="Hold a ceremony first: keys ceremony --help",
-            exit_code=78,
-        )
-    return read(Kind.ROOT, files[f"{version}.root.json"])
-
-
-def newest(files: Files, name: str) -> tuple[int, bytes]:
-    """Return version and bytes of the newest file of a role, e.g. ``targets`` or ``desk-VN``; (0, b"") if none."""
-    suffix = f".{name}.json"
-    versions = [
-        int(one.removesuffix(suffix))
-        for one in files
-        if one.endswith(suffix) and "/" not in one and one.removesuffix(suffix).isdigit()
-    ]
-    if not versions:
-        return 0, b""
-    version = max(versions)
-    return version, files[f"{version}{suffix}"]
-
-
-def current_targets(files: Files) -> Document:
-    """Return the newest top-level targets."""
-    _version, data = newest(files, "targets")
-    if not data:
-        raise Failed("This folder holds no targets metadata.", exit_code=78)
-    return read(Kind.TARGETS, data)
-
-
-def desk_keys(files: Files, desk: str) -> KeySet:
-    """Return the key set that the registrar has delegated to a desk; E_WRONG_DESK if there is none."""
-    one = current_targets(files).delegations.get(role_name(desk))
-    if one is None:
-        raise Refused(
-            Code.E_WRONG_DESK,
-            f"The registrar has not entered a desk {desk}.",
-            hint=f"Add it first: keys publish --add-desk {desk} …",
-        )
-    return one.keys
-
-
-def current_entry(files: Files, desk: str) -> dict[str, Any]:
-    """Return a desk's newest entry as JSON, to be changed and signed again; E_WRONG_DESK if there is none."""
-    _version, role = newest(files, role_name(desk))
-    path = desk_paths(desk)[0]
-    if not role:
-        raise Refused(Code.E_WRONG_DESK, f"Desk {desk} has signed no entry yet.")
-    meta = read(Kind.TARGETS, role).targets[path]
-    return statement.decode(files[target_name(path, meta.sha256)])
 
 
 # The registrar
@@ -217,12 +167,6 @@ def delegate(
     )
 
 
-def _rotations(files: Files, desk: str) -> bytes:
-    path = f"rotations/{desk}.json"
-    meta = current_targets(files).targets.get(path)
-    return files[target_name(path, meta.sha256)] if meta else b""
-
-
 def rotate(
     files: Files,
     desk: str,
@@ -267,7 +211,7 @@ def _change(
             Code.E_SIGNATURE,
             f"A {kind} of desk {desk} needs {by.threshold} of {len(by.publics)} keys; {len(present)} are here.",
         )
-    steps = add_step(_rotations(files, desk), kind, desk, old, new, now, signers)
+    steps = add_step(rotations_of(files, desk), kind, desk, old, new, now, signers)
     entry = current_entry(files, desk) if newest(files, role_name(desk))[0] else None
     changed = delegate(files, desk, new, registrar, now, steps)
     return enter(changed, desk, entry, new_signers, now) if entry else changed
@@ -375,22 +319,12 @@ def enter(
     read_desk = read_entry(
         desk, data, files[target_name(retired_path, past.sha256)] if past else b""
     )
-    check_floor(read_desk, _network_floor(files))
+    check_floor(read_desk, network_floor(files))
     targets[path] = FileMeta.of(0, data)
     files[target_name(path, targets[path].sha256)] = data
     signed = sign(write_targets(version + 1, now + ENTRY_SECONDS, targets), signers)
     verified(Kind.TARGETS, signed, desk_keys(files, desk), f"role of desk {desk}")
     return {**files, f"{version + 1}.{role_name(desk)}.json": signed}
-
-
-def current_network(files: Files) -> dict[str, Any]:
-    """Return the newest ``network.json``, to be changed and signed again."""
-    meta = current_targets(files).targets["network.json"]
-    return statement.decode(files[target_name("network.json", meta.sha256)])
-
-
-def _network_floor(files: Files) -> Mapping[str, Mapping[str, int]]:
-    return read_network(statement.encode(current_network(files))).floor
 
 
 # The freshness automaton
@@ -405,9 +339,13 @@ def freshen(files: Files, freshness: Signer, now: int) -> dict[str, bytes]:
     _version, old_data = newest(files, "snapshot")
     old = read(Kind.SNAPSHOT, old_data) if old_data else None
     left_out: set[str] = set()
+    # As a reader sees it who has what was published last: keys that a desk had already are not given to another.
+    before = _first(files)
+    with suppress(Refused):  # nothing was published, or a new root has taken its signer away
+        before = update(before, files, now, allow_expired=True)[0]
     while True:
         made = _snapshot(files, freshness, now, old, old_data, left_out)
-        directory = accepted(made, now)
+        directory = update(before, made, now)[1]
         bad = set(directory.faulty) - left_out
         if not bad:
             return made
@@ -452,20 +390,14 @@ def _signed(data: bytes, keys: KeySet) -> bool:
 
 def accepted(files: Files, now: int) -> Directory:
     """Return the directory as a newcomer would accept it from the first root document on; raise as it would."""
+    return update(_first(files), files, now)[1]
+
+
+def _first(files: Files) -> Trusted:
     first = min(int(name.split(".")[0]) for name in files if name.endswith(".root.json"))
-    return update(begin(files[f"{first}.root.json"]), files, now)[1]
-
-
-def signers_of(role: Role, seeds: Sequence[bytes]) -> tuple[Signer, ...]:
-    """Return signers of one role from seeds."""
-    return tuple(Signer(role, seed) for seed in seeds)
+    return begin(files[f"{first}.root.json"])
 
 
 def fingerprint_of(files: Files) -> str:
     """Return the SHA-256 of the newest root document, in hex: what desks compare when they begin."""
     return sha256(files[f"{newest_root(files)}.root.json"]).hex()
-
-
-def entry_of(files: Files, desk: str) -> DeskEntry:
-    """Return a desk's newest entry, read and checked."""
-    return read_entry(desk, statement.encode(current_entry(files, desk)))

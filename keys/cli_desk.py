@@ -23,6 +23,7 @@ from keys.entry import HANDLE, Member, check_desk, read_member
 from keys.errors import Failed, Refused
 from keys.identity import Role, Signer, fingerprint
 from keys.keyfile import ARCHIVE, Held, KeyRing
+from keys.repository import current_entry
 from keys.shape import closed
 
 REQUEST_BYTES_MAX = 16 * 1024
@@ -133,7 +134,7 @@ def _accept(
         bench.say(f"  {name}: {value}")
     bench.confirm("Were these digits compared over the telephone?", yes=yes)
     files = read_repository(repository)
-    entry = ceremony.with_member(ceremony.current_entry(files, desk), member)
+    entry = ceremony.with_member(current_entry(files, desk), member)
     signers = bench.signers(rings, Role.DESK)
     written = write_repository(repository, ceremony.enter(files, desk, entry, signers, bench.now))
     bench.data(
@@ -188,7 +189,7 @@ def enter(
     if odd:
         raise Failed(f"{description} has an unknown setting {odd[0]!r}.", exit_code=78)
     try:
-        entry = ceremony.current_entry(files, desk)
+        entry = current_entry(files, desk)
     except Refused:
         entry = _first_entry(desk, given, requests, bench.now)
     else:
@@ -247,7 +248,7 @@ def revoke(
     if bool(handle) == bool(device):
         raise click.UsageError("Give either --officer HANDLE or --device KID.")
     files = read_repository(repository)
-    entry = ceremony.current_entry(files, desk)
+    entry = current_entry(files, desk)
     changed = ceremony.without_member(entry, bench.now, handle=handle, device=device)
     bench.confirm(f"Revoke {handle or device} of {desk} from now on?", yes=yes)
     signers = bench.signers(ring, Role.DESK)

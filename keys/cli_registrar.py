@@ -19,6 +19,7 @@ from keys.describe import read_file
 from keys.entry import check_desk
 from keys.identity import Identity, Role, fingerprint
 from keys.metadata import KeySet
+from keys.repository import current_network
 from keys.trust import newest_root
 
 
@@ -203,7 +204,7 @@ def network(
 ) -> None:
     """Sign network.json: the relay services and their keys, limits, and the escalation floor."""
     files = read_repository(repository)
-    value = read_file(path) if path else ceremony.current_network(files)
+    value = read_file(path) if path else current_network(files)
     registrar = bench.signers(registrar_ring, Role.REGISTRAR)
     written = write_repository(repository, ceremony.set_network(files, value, registrar, bench.now))
     bench.data({"written": written}, ["network.json is signed; `keys freshen` publishes it."])

@@ -171,9 +171,13 @@ class _Taking:
         self.pins = dict(trusted.pins)
         self.devices: dict[str, Member] = {}
         self.officers: dict[str, Member] = {}
+        self._owners: dict[str, str] = {}
 
     def order(self) -> list[str]:
-        """Desks that did not change come first, so that a newcomer cannot push out who is there already."""
+        """Desks that did not change come first; keys that a changed desk had before are kept for it.
+
+        So nobody can push a desk out by listing its keys first.
+        """
         files = self._trusted.files
 
         def unchanged(desk: str, found: Found) -> bool:
@@ -181,7 +185,20 @@ class _Taking:
             return name in files and desk not in self._walked.changed
 
         desks = self._walked.desks
-        return sorted(desks, key=lambda desk: (not unchanged(desk, desks[desk]), desk))
+        changed = {desk for desk, found in desks.items() if not unchanged(desk, found)}
+        for desk in changed:
+            self._keep_keys(desk)
+        return sorted(desks, key=lambda desk: (desk in changed, desk))
+
+    def _keep_keys(self, desk: str) -> None:
+        before = trust.previous(self._trusted, desk)
+        if before is None or not before.entry:
+            return
+        with suppress(Refused):
+            entry = read_entry(desk, before.entry, before.retired)
+            for one in (*entry.members, *entry.retired):
+                self._owners[one.device_kid] = desk
+                self._owners[one.officer_kid] = desk
 
     def take(self, desk: str) -> None:
         """Take one desk, or keep what was accepted of it and say why."""
@@ -222,11 +239,15 @@ class _Taking:
         for one in members:
             if one.device_kid in self.devices or one.device_kid in self.officers:
                 raise _twice(desk, "device", one.device_kid)
+            if self._owners.get(one.device_kid, desk) != desk:
+                raise _twice(desk, "device", one.device_kid)
             if not one.officer_kid:
                 continue
             other = self.officers.get(one.officer_kid)
             handle = mine.setdefault(one.officer_kid, one.officer)
             if other is not None or handle != one.officer or one.officer_kid in self.devices:
+                raise _twice(desk, "officer", one.officer_kid)
+            if self._owners.get(one.officer_kid, desk) != desk:
                 raise _twice(desk, "officer", one.officer_kid)
         if mine.keys() & {one.device_kid for one in members}:
             raise _twice(desk, "officer", next(iter(mine)))

@@ -22,6 +22,7 @@ from keys.directory import (
 )
 from keys.identity import Role, Signer
 from keys.metadata import KeySet
+from keys.repository import current_entry
 
 NOW = 1_800_000_000
 """When every world begins: 2027-01-15 08:00 UTC."""
@@ -277,7 +278,7 @@ class World:
     def enrol(self, desk: str, handle: str, now: int) -> Signer:
         """Enrol a new officer with the usual number of devices; return the officer's key."""
         self._handles[desk].append(handle)
-        entry = ceremony.current_entry(self.files, desk)
+        entry = current_entry(self.files, desk)
         for n in range(self._devices):
             entry = ceremony.with_member(entry, self._member(desk, handle, n, now))
         self.edit(desk, entry, now)
@@ -285,7 +286,7 @@ class World:
 
     def revoke(self, desk: str, handle: str, now: int) -> None:
         """Revoke an officer with all devices from *now* on."""
-        entry = ceremony.current_entry(self.files, desk)
+        entry = current_entry(self.files, desk)
         self.edit(desk, ceremony.without_member(entry, now, handle=handle), now)
 
     def add_desk(self, desk: str, now: int, *, officers: int = 1) -> None:
@@ -328,7 +329,7 @@ class World:
         self.files = ceremony.delegate(
             self.files, desk, KeySet.of(1, [evil]), self.registrar[:2], at
         )
-        entry = ceremony.current_entry(self.files, desk)
+        entry = current_entry(self.files, desk)
         mole = self._member(desk, "mole", 0, at)
         members = [{**one, "status": "revoked", "until": at} for one in entry["members"]]
         changed = {**entry, "members": [*members, mole], "serves": []}

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from builders_keys import World
 
-from keys import ceremony
 from keys.identity import Signer
 from keys.metadata import FileMeta, Kind, read, sign, write_snapshot, write_targets, write_timestamp
+from keys.repository import newest
 
 Files = dict[str, bytes]
 HOUR = 3600
@@ -28,7 +28,7 @@ def chain(
 ) -> Files:
     """Sign a snapshot and a timestamp without asking whether they are right. Versions: 0 = the next."""
     files = dict(world.files)
-    before, data = ceremony.newest(files, "snapshot")
+    before, data = newest(files, "snapshot")
     meta = {**read(Kind.SNAPSHOT, data).meta, **(listed or {})}
     meta = {name: one for name, one in meta.items() if name not in leave_out}
     version = snapshot_version or before + 1
@@ -49,7 +49,7 @@ def role(
     world: World, desk: str, now: int, by: Sequence[Signer], entry: bytes | None = None
 ) -> Files:
     """Sign the next role of a desk by any key, with its entry as it is or other bytes; publish it unasked."""
-    version, data = ceremony.newest(world.files, f"desk-{desk}")
+    version, data = newest(world.files, f"desk-{desk}")
     targets = dict(read(Kind.TARGETS, data).targets)
     files = dict(world.files)
     path = f"desks/{desk}.json"
@@ -64,7 +64,7 @@ def role(
 
 def targets(world: World, now: int, by: Sequence[Signer]) -> Files:
     """Sign the targets anew by anybody, and publish them unasked."""
-    version, data = ceremony.newest(world.files, "targets")
+    version, data = newest(world.files, "targets")
     old = read(Kind.TARGETS, data)
     signed = sign(
         write_targets(

@@ -17,6 +17,7 @@ from keys.directory import update
 from keys.errors import Refused
 from keys.identity import Role
 from keys.metadata import FileMeta, KeySet
+from keys.repository import current_root, newest
 from keys.trust import newest_root
 
 Files = dict[str, bytes]
@@ -89,7 +90,7 @@ EVIL = signer(Role.FRESHNESS, "evil")
 
 def root(world: World, version: int, by: list[int], *, old: list[int] | None = None) -> Files:
     """Sign a next root with new root keys, by some of the new holders and some of the old ones."""
-    document = ceremony.current_root(world.files)
+    document = current_root(world.files)
     roles = {**document.roles, "root": KeySet.of(3, ROOT)}
     who = [ROOT[n] for n in by] + [world.root_signers[n] for n in old or []]
     data = metadata.sign(metadata.write_root(version, NOW + 10**7, roles), who)
@@ -99,7 +100,7 @@ def root(world: World, version: int, by: list[int], *, old: list[int] | None = N
 def two_roots(world: World) -> Files:
     """Return a chain of two honest root documents."""
     world.files = root(world, 2, [0, 1, 2], old=[0, 1, 2])
-    document = ceremony.current_root(world.files)
+    document = current_root(world.files)
     data = metadata.sign(metadata.write_root(3, NOW + 10**7, document.roles), ROOT[1:4])
     return {**world.files, "3.root.json": data}
 
@@ -293,7 +294,7 @@ def test_a_key_under_which_anybody_signs_is_refused_here_only(
     keys = KeySet(1, (evil,))
     world.files = ceremony.delegate(world.files, "AU", keys, world.registrar[:2], LATER)
     files = hostile.chain(
-        world, LATER, listed={"targets.json": FileMeta.of(*ceremony.newest(world.files, "targets"))}
+        world, LATER, listed={"targets.json": FileMeta.of(*newest(world.files, "targets"))}
     )
     monkeypatch.undo()
     metadata.read.cache_clear()
