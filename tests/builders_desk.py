@@ -151,6 +151,7 @@ class Seat:
         n: int = 0,
         error: int = 0,
         name: str = "",
+        recovery: bytes = b"",
     ) -> None:
         """Seat device *n* of an officer (the first without a handle); its clock is wrong by *error* seconds."""
         self.stage = stage
@@ -160,6 +161,7 @@ class Seat:
         self.officer: Signer = stage.world.signer(desk, self.handle)
         self.clock = VirtualClock(asyncio.get_running_loop(), NOW, error=error)
         self.path = stage.folder / f"{name or f'{self.handle}-{n}'}.db"
+        self.recovery = recovery
         self.key = hashlib.sha256(f"archive {self.path.name}".encode()).digest()
         self.socket: MemorySocket | None = None
         self.dial: Callable[[], Awaitable[MemorySocket]] = self._dial_of(stage)
@@ -178,7 +180,7 @@ class Seat:
 
     def start(self) -> None:
         """Open the archive and run the desk."""
-        self.archive = Archive(self.path, self.key)
+        self.archive = Archive(self.path, self.key, recovery=self.recovery)
         self.desk = Desk(
             desk=self.name,
             service=self.stage.world.service,
@@ -282,7 +284,7 @@ class Seat:
         made = self.write(to, **changes)
         return await self.desk.send(made["header"], made["statement"], made["body"])
 
-    def act(self, kind: str, msg: str, statement: str, **changes: Any) -> Statement:
+    def act(self, kind: str, msg: str, statement: str, /, **changes: Any) -> Statement:
         """Sign what an officer says about a message."""
         fields: dict[str, Any] = {
             "msg": msg,
