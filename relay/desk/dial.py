@@ -98,13 +98,27 @@ def websocket_dial(url: str, ca: str = "") -> Dial:
             )
         except aiohttp.ClientError as error:
             await session.close()
-            raise ConnectionError(f"The relay at {target} cannot be reached: {error}") from None
+            raise ConnectionError(
+                f"The relay at {target} cannot be reached: {_why(error)}."
+            ) from None
         except BaseException:
             await session.close()
             raise
         return _WebSocket(session, socket)
 
     return dial
+
+
+def _why(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not believed ({error.certificate_error})"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "no TLS 1.3 connection could be made"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or f"the line broke ({type(error.os_error).__name__})"
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return f"what answers there is no relay (HTTP status {error.status})"
+    return str(error) or type(error).__name__
 
 
 def _context(ca: str) -> ssl.SSLContext:
