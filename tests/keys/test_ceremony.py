@@ -258,8 +258,46 @@ def test_metadata_is_what_tuf_says_it_is() -> None:
         (world.root_signers[0].public.hex().encode(), world.root_signers[1].public.hex().encode()),
     ):
         assert refused(lambda: metadata.read(Kind.ROOT, root.replace(old, new))).code is Code.E_KEY  # noqa: B023
+    other = root.replace(b'"keytype":"ed25519"', b'"keytype":"ecdsa"')
+    other = other.replace(b'"scheme":"ed25519"', b'"scheme":"ecdsa-sha2-nistp256"')
+    assert refused(lambda: metadata.read(Kind.ROOT, other)).code is Code.E_KEY
     huge = root + b" " * metadata.BYTES_MAX[Kind.ROOT]
     assert refused(lambda: metadata.read(Kind.ROOT, huge)).code is Code.E_TOO_LARGE
+
+
+def test_a_file_is_named_by_sha_256_or_by_nothing() -> None:
+    """PROTOCOL 5: a hash of another algorithm is refused; it is not taken for no hash at all."""
+    stamp = World().files["timestamp.json"]
+    bad = stamp.replace(b'"sha256"', b'"sha512"')
+    assert refused(lambda: metadata.read(Kind.TIMESTAMP, bad)).code is Code.E_DIRECTORY
+
+
+def test_metadata_is_not_nested_deeply() -> None:
+    """C22: unknown fields may be there, as TUF allows, but not as a tower."""
+    stamp = World().files["timestamp.json"]
+    for depth, good in ((5, True), (50, False), (900, False)):
+        tower = b'"x":' + b"[" * depth + b"]" * depth + b',"spec_version"'
+        data = stamp.replace(b'"spec_version"', tower)
+        if good:
+            assert metadata.read(Kind.TIMESTAMP, data).version == 1
+        else:
+            assert refused(lambda: metadata.read(Kind.TIMESTAMP, data)).code is Code.E_DIRECTORY  # noqa: B023
+
+
+def test_a_key_set_is_what_it_says() -> None:
+    """Distinct, sorted, honest keys, at most sixteen, and a threshold that can be reached."""
+    publics = tuple(sorted(signer(Role.DESK, str(n)).public for n in range(17)))
+    KeySet(16, publics[:16])
+    for threshold, keys in (
+        (1, publics),
+        (1, (publics[0], publics[0])),
+        (1, publics[1::-1]),
+        (0, publics[:2]),
+        (3, publics[:2]),
+        (1, ()),
+    ):
+        assert refused(lambda: KeySet(threshold, keys)).code is Code.E_DIRECTORY  # noqa: B023
+    assert refused(lambda: KeySet(1, (bytes([1]) + bytes(31),))).code is Code.E_KEY
 
 
 def test_a_first_directory_begins_with_its_root() -> None:

@@ -127,6 +127,12 @@ def test_anything_else_is_held(case: Callable[[], bytes]) -> None:
     held(case())
 
 
+def test_a_stray_step_in_between_is_held() -> None:
+    """Once the walk has begun, every further step begins where the one before it ended."""
+    data = rotated(B, C, rotated(D, A, rotated(A, B)))
+    assert "where the one before it ended" in held(data, wanted=SET_C)
+
+
 def test_a_dishonest_key_in_the_list_is_held() -> None:
     """A small-order key beside the steps spoils the list."""
     raw = statement.decode(rotated(A, B))

@@ -9,7 +9,7 @@ from builders_keys import INSTANCE, NOW, SERVICE, World
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import ceremony, directory, statement, suite
+from keys import ceremony, directory, statement, suite, trust
 from keys.directory import (
     Directory,
     Trusted,
@@ -23,8 +23,8 @@ from keys.directory import (
     view,
 )
 from keys.errors import Code, Refused
-from keys.identity import fingerprint
-from keys.metadata import FileMeta, KeySet
+from keys.identity import Role, Signer, fingerprint
+from keys.metadata import FileMeta, KeySet, Kind, read, sign, write_targets
 from keys.network import read_network
 from keys.repository import current_entry, newest
 
@@ -311,6 +311,47 @@ def test_a_key_stands_once_and_whoever_was_first_keeps_it(officer: bool) -> None
     assert "stands elsewhere" in found.faulty["AU"]
 
 
+@pytest.mark.parametrize("officer", [True, False])
+def test_who_had_a_key_keeps_it_although_both_change_at_once(officer: bool) -> None:  # noqa: FBT001
+    """AU lists VN's key in the very update in which VN changes too: AU comes first, and VN keeps its key."""
+    world = World()
+    before = world.trusted()
+    extra = two_desks_one_key(world, officer=officer)
+    world.enrol("VN", "vn-07", LATER)
+    world.files = {**world.files, "2.desk-AU.json": extra["2.desk-AU.json"]}
+    world.files |= {name: data for name, data in extra.items() if name.endswith(".AU.json")}
+    role = FileMeta.of(2, extra["2.desk-AU.json"])
+    files = hostile.chain(world, LATER, listed={"desk-AU.json": role})
+    found = update(before, files, LATER)[1]
+    assert set(found.faulty) == {"AU"}
+    assert len(found.desk("VN").members) == 3
+
+
+def test_one_key_is_not_an_officers_and_a_devices() -> None:
+    """One key has one role, in one desk and across desks."""
+    for desk in ("AU", "VN"):
+        world = World()
+        device = world.device("AU", "extra")
+        person = Signer(Role.OFFICER, world.device(desk).seed)
+        proofs = [one.wire for one in ceremony.prove("AU", "extra", person, device, LATER)]
+        member = ceremony.new_member("AU", "extra", person.public, device.public, proofs, LATER)
+        files = changed(world, "AU", lambda entry: entry["members"].append(member))  # noqa: B023
+        found = update(world.trusted(NOW), files, LATER)[1]
+        assert set(found.faulty) == {"AU"}
+        assert "stands elsewhere" in found.faulty["AU"]
+
+
+def test_a_desk_that_signs_no_entry_is_named() -> None:
+    """A role without an entry is a sentence, and the old entry stays."""
+    world = World()
+    data = sign(write_targets(2, NOW + 10**7, {}), world.desk_signers["AU"])
+    role = FileMeta.of(2, data)
+    files = hostile.chain(world, LATER, listed={"desk-AU.json": role})
+    found = update(world.trusted(), {**files, "2.desk-AU.json": data}, LATER)[1]
+    assert "signed no entry" in found.faulty["AU"]
+    assert found.desk("AU").version == 1
+
+
 def test_freshen_does_not_pick_up_what_readers_refuse() -> None:
     """The automaton leaves a desk at its last good entry, and signs everything else."""
     world = World()
@@ -387,6 +428,32 @@ def test_the_registrar_delegates_to_desks_and_to_nothing_else(
         assert refused(lambda: update(world.trusted(NOW), files, LATER)).code is Code.E_DIRECTORY  # noqa: B023
 
 
+def test_a_directory_has_a_network() -> None:
+    """Targets without network.json name no relay, and are refused."""
+    world = World()
+    old = read(Kind.TARGETS, world.files["4.targets.json"])
+    data = write_targets(5, NOW + 10**7, {}, list(old.delegations.values()))
+    data = sign(data, world.registrar)
+    files = hostile.chain(world, LATER, listed={"targets.json": FileMeta.of(5, data)})
+    error = refused(lambda: update(world.trusted(), {**files, "5.targets.json": data}, LATER))
+    assert (error.code, "network.json" in error.text) == (Code.E_DIRECTORY, True)
+
+
+def test_desks_and_roots_have_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PROTOCOL 15, C22: so many desks, and so many new root documents at once; at n and n + 1."""
+    world = World()
+    for version in (2, 3):
+        world.files = ceremony.renew_root(world.files, world.root_signers, NOW)
+        assert f"{version}.root.json" in world.files
+    for name, limit in (("DESKS_MAX", 3), ("ROOTS_MAX", 2)):
+        monkeypatch.setattr(trust, name, limit)
+        assert len(update(begin(world.root), world.files, NOW)[1].desks) == 3
+        monkeypatch.setattr(trust, name, limit - 1)
+        error = refused(lambda: update(begin(world.root), world.files, NOW))
+        assert (error.code, "ore than" in error.text) == (Code.E_DIRECTORY, True)
+        monkeypatch.undo()
+
+
 # Fetching, packing, logging
 
 
@@ -459,6 +526,7 @@ def test_a_pack_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(unpack(data)) == len(world.files)
     monkeypatch.setattr(directory, "PACK_FILES_MAX", len(world.files) - 1)
     assert refused(lambda: unpack(data)).code is Code.E_TOO_LARGE
+    monkeypatch.setattr(directory, "PACK_FILES_MAX", len(world.files))
     monkeypatch.setattr(directory, "PACK_BYTES_MAX", len(data) - 1)
     assert refused(lambda: unpack(data)).code is Code.E_TOO_LARGE
 

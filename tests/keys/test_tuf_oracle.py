@@ -183,6 +183,9 @@ DISHONEST: dict[str, Case] = {
     "snapshot names an older targets": lambda world: hostile.chain(
         world, LATER, listed={"targets.json": FileMeta.of(1, world.files["1.targets.json"])}
     ),
+    "snapshot drops the targets": lambda world: hostile.chain(
+        world, LATER, leave_out=["targets.json"]
+    ),
     "snapshot drops a desk": lambda world: hostile.chain(world, LATER, leave_out=["desk-AU.json"]),
     "snapshot names another version than the file has": lambda world: {
         **hostile.chain(
@@ -241,6 +244,33 @@ def test_both_refuse_to_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     snapshot = FileMeta.of(1, old["1.snapshot.json"])
     back = hostile.chain(world, LATER, named=snapshot)
     assert (ours(mine, back, LATER), stock.accepts(back, LATER)) == (False, False)
+
+
+@pytest.mark.parametrize("what", ["timestamp alone", "snapshot alone", "one desk alone"])
+def test_each_version_by_itself_does_not_go_back(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C18: one number that goes back is enough, although everything else is newer or the same."""
+    world = World()
+    first = dict(world.files)
+    if what == "one desk alone":
+        world.enrol("AU", "au-09", NOW + 10)
+    else:
+        world.files = hostile.chain(world, NOW + 10, timestamp_version=5)
+    stock, mine = Stock(tmp_path, world.root, monkeypatch), world.trusted(NOW + 10)
+    assert stock.accepts(world.files, NOW + 10)
+    if what == "timestamp alone":
+        back = hostile.chain(
+            world, LATER, timestamp_version=4, named=FileMeta.of(2, world.files["2.snapshot.json"])
+        )
+    elif what == "snapshot alone":
+        back = hostile.chain(world, LATER, named=FileMeta.of(1, first["1.snapshot.json"]))
+    else:
+        old = FileMeta.of(1, first["1.desk-AU.json"])
+        back = hostile.chain(world, LATER, listed={"desk-AU.json": old})
+    assert (ours(mine, back, LATER), stock.accepts(back, LATER)) == (False, False)
+    with pytest.raises(Refused, match="goes back"):
+        update(mine, back, LATER)
 
 
 def test_both_recover_from_a_thief_who_ran_ahead(
