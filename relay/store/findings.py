@@ -30,7 +30,7 @@ _NUMBERS = """
 """
 _LOST = """
     SELECT count(*) FROM entry
-    WHERE position >= 0 AND position NOT IN (SELECT position FROM statement)
+    WHERE ref >= 0 AND ref NOT IN (SELECT position FROM statement)
 """
 _BODIES = "SELECT msg, bytes FROM message JOIN envelope USING (arrival)"
 

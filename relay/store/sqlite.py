@@ -183,12 +183,11 @@ class SqliteStore:
                 except (ValueError, OverflowError, Failed) as error:
                     operation.error = error
 
-    def _rest(self) -> None:
+    def _rest(self, idle: bool) -> None:  # noqa: FBT001 - called by the writer alone
         """Copy the write-ahead log back after results were released, so that nobody waits for it
         who need not.
         """
-        assert self._writer
-        if self._pages > WAL_PAGES_MAX or (self._pages > WAL_PAGES_REST and self._writer.rests):
+        if self._pages > WAL_PAGES_MAX or (idle and self._pages > WAL_PAGES_REST):
             self._checkpoint("PASSIVE")
             self._pages = 0
 
@@ -314,9 +313,11 @@ class SqliteStore:
 
     async def check(self) -> list[str]:
         """Look at everything; nothing else is done meanwhile."""
-        return await self._running().on_thread(self._look)
+        writer = self._running()
+        return await writer.on_thread(self._look, writer)
 
-    def _look(self) -> list[str]:
+    def _look(self, writer: Writer) -> list[str]:
+        writer.must_be_whole()
         assert self._connection
         try:
             return findings.look(self._connection, self._tables.journal)
@@ -345,8 +346,13 @@ class SqliteStore:
                 exit_code=73,
             )
         part.unlink(missing_ok=True)  # what an interrupted backup left
-        self._copy(part, writer.turns)
-        writer.must_be_whole()
+
+        def between() -> None:
+            writer.turns()
+            writer.must_be_whole()  # or SQLite would wait for a transaction that never ends
+
+        between()
+        self._copy(part, between)
 
     def _copy(self, part: Path, between: Callable[[], None]) -> None:
         assert self._connection

@@ -33,9 +33,6 @@ from relay.store.base import (
 )
 from relay.store.journal import Connection, Journal
 
-ITSELF = -1
-"""The position in an entry that tells of the message itself, not of a statement."""
-
 
 class Unfounded(ValueError):
     """A change that refers to what is not here: refused before anything of it was staged."""
@@ -81,7 +78,7 @@ class Tables:
         self._messages: dict[bytes, _Row] = {}
         self._bodies: list[tuple[int, bytes]] = []
         self._moved: dict[str, _Desk] = {}
-        self._entered: dict[tuple[int, int, int], int] = {}
+        self._entered: dict[tuple[int, int], tuple[int, int]] = {}
         self._waits: dict[tuple[int, int], bool] = {}
         self._timers: dict[tuple[str, str], Timer | None] = {}
         self._counted = (self._envelopes, self.journal.statements)
@@ -176,25 +173,23 @@ class Tables:
         return self._moved.setdefault(name, self._desks[name])
 
     def _enter(self, entry: Entry, arrival: int) -> int:
-        position = ITSELF
+        ref = -arrival  # as in the table: what is negative points to the message itself
         if entry.kind == "statement":
             kept = self.journal.position(raw(entry.ref))
             assert kept is not None  # _check_refs has looked
-            position = kept
+            ref = kept
         desk = self._desk(entry.desk)
-        key = (desk.number, arrival, position)
-        if key in self._entered or self._is_entered(*key):
+        if (desk.number, ref) in self._entered or self._is_entered(desk.number, ref):
             return 0
         desk.head += 1
-        self._entered[key] = desk.head
+        self._entered[desk.number, ref] = (desk.head, arrival)
         return desk.head
 
-    def _is_entered(self, desk: int, arrival: int, position: int) -> bool:
-        if arrival >= self._first_new or self.journal.is_new(position):
-            return False
+    def _is_entered(self, desk: int, ref: int) -> bool:
+        if (-ref >= self._first_new) if ref < 0 else self.journal.is_new(ref):
+            return False  # what comes with this transaction cannot be in the table
         found = self._connection.execute(
-            "SELECT 1 FROM entry WHERE desk = ? AND arrival = ? AND position = ?",
-            (desk, arrival, position),
+            "SELECT 1 FROM entry WHERE desk = ? AND ref = ?", (desk, ref)
         )
         return found.fetchone() is not None
 
@@ -286,8 +281,8 @@ class Tables:
         self.journal.flush()
         if self._entered:
             executemany(
-                "INSERT INTO entry (desk, arrival, position, seq) VALUES (?, ?, ?, ?)",
-                [(*key, seq) for key, seq in self._entered.items()],
+                "INSERT INTO entry (desk, ref, seq, arrival) VALUES (?, ?, ?, ?)",
+                [(*key, *entered) for key, entered in self._entered.items()],
             )
         if self._waits:
             begun = [key for key, waits in self._waits.items() if waits]
@@ -336,7 +331,7 @@ class Tables:
             return ()
         found = self._connection.execute(
             "SELECT e.seq, m.msg, l.entry FROM entry e JOIN message m USING (arrival)"
-            " LEFT JOIN log l ON l.position = e.position"
+            " LEFT JOIN log l ON l.position = e.ref"
             " WHERE e.desk = ? AND e.seq > ? ORDER BY e.seq LIMIT ?",
             (there.number, after, limit),
         )

@@ -48,7 +48,7 @@ class Writer:
         self,
         work: Callable[[list[Operation]], None],
         failed: Callable[[Exception], Failed],
-        rest: Callable[[], None],
+        rest: Callable[[bool], None],
     ) -> None:
         """*work* does a batch and sets each operation's result or error; what it raises breaks the
         writer.
@@ -97,11 +97,6 @@ class Writer:
             self._busy = False
             self._idle.set()
 
-    @property
-    def rests(self) -> bool:
-        """Whether nothing waits just now."""
-        return not self._waiting
-
     def must_be_whole(self) -> None:
         """Raise Failed if a batch has broken the writer."""
         if self.broken:
@@ -121,7 +116,7 @@ class Writer:
             self._loop.call_soon_threadsafe(_release, batch)
             if self.broken is None:
                 try:
-                    self._rest()
+                    self._rest(not self._waiting)
                 except Exception as error:  # noqa: BLE001
                     self.broken = self._failed(error)
 

@@ -67,7 +67,7 @@ CREATE INDEX statement_stray ON statement (stray) WHERE stray IS NOT NULL;
 
 -- A desk that has or had something here.
 CREATE TABLE desk (
-    number  INTEGER PRIMARY KEY,
+    number  INTEGER PRIMARY KEY,  -- what the other tables call it
     name    TEXT NOT NULL UNIQUE, -- VN, AU, AU-B
     head    INTEGER NOT NULL,     -- the last sequence number of its mailbox
     waiting INTEGER NOT NULL      -- how many messages wait for it: the rows of `waiting`
@@ -75,15 +75,15 @@ CREATE TABLE desk (
 
 -- The mailbox of a desk: what it is told of, once each, in order. Envelopes and statements are not repeated here.
 CREATE TABLE entry (
-    desk     INTEGER NOT NULL REFERENCES desk,
-    seq      INTEGER NOT NULL,    -- 1, 2, 3 ... per desk, without a gap
-    arrival  INTEGER NOT NULL REFERENCES message, -- the message that the entry belongs to
-    position INTEGER NOT NULL,    -- the statement that it points to; -1: the message itself
+    desk    INTEGER NOT NULL REFERENCES desk,
+    seq     INTEGER NOT NULL,     -- 1, 2, 3 ... per desk, without a gap
+    arrival INTEGER NOT NULL REFERENCES message, -- the message that the entry belongs to
+    ref     INTEGER NOT NULL,     -- what it points to: a statement's position; negative: the message of that arrival
     PRIMARY KEY (desk, seq)
 ) WITHOUT ROWID;
 
 -- The same thing is told to a desk once.
-CREATE UNIQUE INDEX entry_once ON entry (desk, arrival, position);
+CREATE UNIQUE INDEX entry_once ON entry (desk, ref);
 
 -- Which messages wait for which desk: what a full mailbox is full of.
 CREATE TABLE waiting (
