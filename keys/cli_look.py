@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -17,12 +18,14 @@ from keys.cli_bench import (
     write_repository,
 )
 from keys.cli_desk import read_request
+from keys.continuity import walk
 from keys.directory import Directory, Trusted, begin, pack, update
 from keys.entry import read_member
 from keys.errors import Code, Failed, Refused
 from keys.identity import Identity, Role, fingerprint, qr
-from keys.metadata import Kind, read
-from keys.trust import newest_root
+from keys.metadata import KeySet, Kind, read
+from keys.repository import newest, rotations_of
+from keys.trust import delegated, newest_root
 
 DAY = 86_400
 ALARM_SECONDS = 30 * DAY
@@ -123,7 +126,7 @@ def verify(bench: Bench, repository: Path, root: Path | None) -> None:
             raise Failed("This folder holds no root document.", exit_code=78)
         anchor = files[first]
     trusted, directory = update(begin(anchor), files, now, allow_expired=True)
-    claims = [*_chain(trusted, now), *_desks(directory, now)]
+    claims = [*_chain(trusted, now), *_desks(directory, now), *_continuity(files, trusted)]
     good = all(ok for ok, _text in claims)
     digits = fingerprint(suite.sha256(anchor).hex())
     bench.data(
@@ -186,6 +189,29 @@ def _desks(directory: Directory, now: int) -> list[tuple[bool, str]]:
             text += " (it must be signed anew: keys enter)"
         lines.append((now < entry.expires, text))
     lines += [(False, text) for text in (*directory.held.values(), *directory.faulty.values())]
+    return lines
+
+
+def _continuity(files: Mapping[str, bytes], trusted: Trusted) -> list[tuple[bool, str]]:
+    """Walk from the first keys that this folder remembers of each desk to those of today (PROTOCOL 8.4)."""
+    root = read(Kind.ROOT, files[f"{newest_root(files)}.root.json"]).roles["root"]
+    now = newest(trusted.files, "targets")[0]
+    first: dict[str, tuple[int, KeySet]] = {}
+    for version in range(1, now + 1):
+        data = files.get(f"{version}.targets.json")
+        for desk, one in delegated(read(Kind.TARGETS, data)) if data else ():
+            first.setdefault(desk, (version, one.keys))
+    lines = []
+    for desk, one in delegated(read(Kind.TARGETS, trusted.files[f"{now}.targets.json"])):
+        version, keys = first[desk]
+        if keys == one.keys:
+            continue
+        try:
+            walk(desk, keys, one.keys, rotations_of(trusted.files, desk), root)
+            text = f"desk {desk}: rotations or recoveries lead from its keys in targets {version} to those of today"
+            lines.append((True, text))
+        except Refused as refused:
+            lines.append((False, refused.text))
     return lines
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 import pytest
-from builders_keys import NOW
+from builders_keys import NOW, World
 from click.testing import CliRunner, Result
 
 from keys import cli, keyfile, suite
-from keys.cli_bench import EXIT_CODES, Bench, read_repository
+from keys.cli_bench import EXIT_CODES, Bench, read_repository, write_repository
 from keys.directory import begin, unpack, update
 from keys.errors import Failed
 from keys.identity import Role, fingerprint
@@ -170,6 +170,30 @@ def test_verify_says_one_line_per_claim(terminal: Terminal) -> None:
     assert [one["text"].split()[0] for one in found["claims"] if not one["good"]] == ["timestamp"]
     terminal.freshen()
     assert terminal.type("verify", *terminal.repository, "--root", root).exit_code == 0
+
+
+def test_verify_walks_from_the_first_keys_that_the_folder_remembers(tmp_path: Path) -> None:
+    """PROTOCOL 8.4: a rotation is a claim that holds; a key that a registrar quorum swapped is one that does not."""
+    world = World()
+    words = ("verify", "--repository", str(tmp_path), "--json")
+
+    def claims() -> tuple[int, list[tuple[bool, str]]]:
+        write_repository(tmp_path, world.files)
+        result = Terminal(tmp_path).type(*words)
+        said = json.loads(result.stdout)["claims"]
+        found = [(one["good"], one["text"]) for one in said]
+        return result.exit_code, [
+            one for one in found if "lead from" in one[1] or "were changed" in one[1]
+        ]
+
+    world.rotate("AU", NOW)
+    code, said = claims()
+    assert (code, len(said), said[0][0], "lead from" in said[0][1]) == (0, 1, True, True)
+    world.swap_desk_key("VN", NOW)
+    code, said = claims()
+    assert code == 1
+    assert [good for good, _text in said] == [True, False]
+    assert fingerprint(world.desk_signers["VN"][0].kid) in said[1][1]
 
 
 def test_an_officer_is_enrolled_in_two_steps(terminal: Terminal, tmp_path: Path) -> None:
