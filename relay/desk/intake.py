@@ -7,6 +7,7 @@ directory may only be old; it is tried again after every refresh. Nothing that a
 from typing import Any
 
 from keys.errors import Refused
+from relay.core.message import HUMAN_ACTS
 from relay.desk.archive import Archive
 from relay.desk.letters import ACKNOWLEDGE, NOTHING, READ, SETTLING, Letter, Letters, Way
 from relay.desk.notes import Notes
@@ -54,7 +55,7 @@ class Intake:
             proven = self._records.prove(wire, letter.about if letter else None)
         except Refused as refused:
             with self._archive.commit():
-                if len(self._records.unverified()) < UNVERIFIED_MAX:
+                if self._records.doubted() < UNVERIFIED_MAX:
                     self._records.keep_unverified(sid, kind, msg, wire, now)
             text = f"A statement of kind {kind!r} does not verify. {refused}"
             return self._notes.add(now, "refused", msg, refused.code, text)
@@ -112,5 +113,12 @@ def said(proven: Proven) -> Event:
         "msg": found["msg"],
         "statement": found.sid,
         "desk": proven.desk,
+        "by": _officer(proven),
         "at": proven.at,
     }
+
+
+def _officer(proven: Proven) -> str:
+    """Return the handle of the officer who acted; "" for what a device or a relay signed."""
+    human = proven.statement.kind in HUMAN_ACTS or proven.statement.kind == "withdrawn"
+    return proven.member.officer if human and proven.member is not None else ""

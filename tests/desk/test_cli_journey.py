@@ -429,23 +429,28 @@ def test_a_second_serve_is_told_of_the_first(network: Network) -> None:
 
 def test_watch_prints_a_line_for_each_step(network: Network) -> None:
     """`desk watch --json` is one object on a line, at once; it ends quietly with Ctrl-C."""
-    with subprocess.Popen(
-        command(network.folder / "AU", "watch", "--json"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as watching:
-        assert watching.stdout is not None
-        assert watching.stderr is not None
+    line = command(network.folder / "AU", "watch", "--json")
+    # Unbuffered: what select sees must not hide in a buffer of this process.
+    watching = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    assert watching.stdout is not None
+    assert watching.stderr is not None
+    try:
         _until_watched(network)
         msg = network.send()
+        network.json("AU", "acknowledge", msg[:10], signed=True)
         seen: list[dict[str, Any]] = []
-        while not any(one["event"] == "message" and one["msg"] == msg for one in seen):
+        while not any(one.get("kind") == "acknowledged" and one["msg"] == msg for one in seen):
             ready, _w, _x = select.select([watching.stdout], [], [], 20)
             assert ready, seen
             seen.append(json.loads(watching.stdout.readline()))
+        assert any(one["event"] == "message" and one["msg"] == msg for one in seen)
+        assert seen[-1]["by"] == "au-01"
         watching.send_signal(signal.SIGINT)
         assert watching.wait(20) == 0
         assert watching.stderr.read() == b""
+    finally:
+        watching.kill()
+        watching.communicate()
 
 
 def _until_watched(network: Network) -> None:
@@ -493,16 +498,20 @@ def test_a_person_is_asked_and_can_say_no(network: Network) -> None:
     before = len(network.json("VN", "inbox", "--all")["messages"])
     line = command(network.folder / "VN", "send", str(network.request), "--to", "AU", "--dated-now")
     mine, theirs = pty.openpty()
-    with subprocess.Popen(line, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs) as asking:
-        os.close(theirs)
-        said = b""
+    asking = subprocess.Popen(line, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    try:
         while b"Sign, seal and send this?" not in said:
             ready, _w, _x = select.select([mine], [], [], 20)
             assert ready, said
             said += os.read(mine, 4096)
         os.write(mine, b"n\n")
         assert asking.wait(20) == 1
-    os.close(mine)
+    finally:
+        asking.kill()
+        asking.communicate()
+        os.close(mine)
     assert b"24/7 contact point of Australia" in said
     assert len(network.json("VN", "inbox", "--all")["messages"]) == before
 
