@@ -25,7 +25,7 @@ from keys.directory import (
 from keys.errors import Code, Refused
 from keys.identity import Role, Signer, fingerprint
 from keys.metadata import FileMeta, KeySet, Kind, read, sign, write_targets
-from keys.network import read_network
+from keys.network import NETWORK_BYTES_MAX, read_network
 from keys.repository import current_entry, newest
 
 LATER = NOW + 60
@@ -598,9 +598,23 @@ def test_the_network_is_read_once_and_closed() -> None:
         ("log_key", instance["evidence_key"], Code.E_ENCODING),
         ("log_mldsa", statement.b64u(bytes(1311)), Code.E_KEY),
         ("origin", "", Code.E_ENCODING),
+        ("more", 1, Code.E_ENCODING),
     ):
         service = {**raw["services"][0], "instances": [{**instance, name: value}]}
         changes.append(({"services": [service]}, code))
+    service = raw["services"][0]
+    version = raw["versions"][0]
+    odd: list[dict[str, Any]] = [
+        {"services": [{**service, "instances": []}]},
+        {"services": [{**service, "instances": [instance, instance]}]},
+        {"services": [{**service, "url": "ftp://relay"}]},
+        {"services": ["poc24-test"]},
+        {"versions": [{**version, "send": 1}]},
+        {"versions": [{**version, "version": 0}]},
+        {"tsa": [""]},
+    ]
+    changes += [(one, Code.E_ENCODING) for one in odd]
+    changes.append(({"witnesses": "x" * NETWORK_BYTES_MAX}, Code.E_TOO_LARGE))
     for change, code in changes:
         data = statement.encode({**raw, **change})
         assert refused(lambda: read_network(data)).code is code, change  # noqa: B023

@@ -59,6 +59,8 @@ def test_a_good_entry_is_read() -> None:
 
 SHAPES: dict[str, Change] = {
     "unknown field": lambda value: value.update(more=1),
+    "card no object": lambda value: value.update(card=[]),
+    "member no object": lambda value: value["members"].append("vn-01"),
     "missing field": lambda value: value.pop("card"),
     "another desk": lambda value: value.update(desk="VN"),
     "members no list": lambda value: value.update(members={}),

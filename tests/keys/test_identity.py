@@ -54,6 +54,14 @@ def test_a_signer_hides_its_seed() -> None:
     assert Signer.generate(Role.DEVICE) != Signer.generate(Role.DEVICE)
 
 
+def test_a_seed_has_32_bytes() -> None:
+    """Any other length is E_KEY."""
+    for length in (0, 31, 33):
+        with pytest.raises(Refused) as refused:
+            Signer(Role.DEVICE, bytes(length))
+        assert refused.value.code is Code.E_KEY
+
+
 def test_a_qr_code_holds_the_whole_line() -> None:
     """The code is drawn for a full identity line."""
     assert qr(SIGNER.identity.line()).error in {"M", "Q", "H"}

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,6 +140,37 @@ def test_what_is_no_ring_is_refused_with_a_hint() -> None:
         assert refused(data, passphrase="x").code is Code.E_KEYRING
     huge = keyfile.seal_service(RING, KEY) + bytes(keyfile.RING_BYTES_MAX)
     assert refused(huge, key=KEY).code is Code.E_TOO_LARGE
+
+
+def test_a_ring_has_one_shape_inside_too() -> None:
+    """What was sealed by the right key is still read strictly: version, fields, seeds of 32 bytes."""
+    head = keyfile.seal_service(RING, KEY)
+    size = len(keyfile.LABEL) + 4 + int.from_bytes(head[len(keyfile.LABEL) :][:4], "big")
+    salt = json.loads(head[len(keyfile.LABEL) + 4 : size])["salt"]
+    derived = suite.hkdf(KEY, salt=statement.unb64u(salt), info=keyfile.LABEL, length=32)
+    kept: dict[str, Any] = {
+        "created": 0,
+        "desk": "",
+        "extra": {},
+        "label": "",
+        "role": "device",
+        "seed": "A" * 43,
+    }
+    for inside, code in (
+        ({"keys": [kept], "v": 1}, None),
+        ({"keys": [kept], "v": 2}, Code.E_VERSION),
+        ({"keys": [kept], "v": 1, "more": 1}, Code.E_ENCODING),
+        ({"keys": [{**kept, "seed": "AAAA"}], "v": 1}, Code.E_KEYRING),
+        ({"keys": [{**kept, "role": "king"}], "v": 1}, Code.E_ENCODING),
+        ({"keys": [{**kept, "extra": {"a": 1}}], "v": 1}, Code.E_ENCODING),
+    ):
+        data = head[:size] + suite.seal_at_rest(derived, statement.encode(inside), head[:size])
+        if code is None:
+            assert keyfile.open_ring(data, key=KEY).held[0].seed == bytes(32)
+        else:
+            assert refused(data, key=KEY).code is code
+    with pytest.raises(Refused):
+        keyfile.seal_service(RING, KEY[:31])
 
 
 def test_the_right_key_is_picked_from_a_ring() -> None:

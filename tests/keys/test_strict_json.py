@@ -91,6 +91,7 @@ def test_any_other_byte_is_refused(data: bytes) -> None:
         {"a": b"x"},
         {"a": "\ud800"},
         {"a": {1}},
+        {"a": [[[[[[[[]]]]]]]]},
     ],
 )
 def test_what_has_no_encoding_is_not_written(value: dict[Any, Any]) -> None:

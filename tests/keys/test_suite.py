@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import nacl.bindings as sodium
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from hypothesis import given
@@ -132,6 +133,16 @@ def test_a_signature_has_64_bytes(length: int) -> None:
     assert refused.value.code is Code.E_SIGNATURE
 
 
+def test_a_message_does_not_lend_its_bytes_to_a_short_signature() -> None:
+    """Signature and message are joined for libsodium; where one ends and the other begins is not open."""
+    signature = suite.sign(SECRET, b"message")
+    for cut in (63, 65):
+        joined = signature + b"message"
+        with pytest.raises(Refused) as refused:
+            suite.verify(PUBLIC, joined[cut:], joined[:cut])
+        assert refused.value.code is Code.E_SIGNATURE
+
+
 def test_a_prekey_wraps_for_its_seed_alone() -> None:
     """PROTOCOL 9.2: the key opens with the seed and the info, and with nothing else."""
     prekey = suite.prekey_public(SEED)
@@ -191,6 +202,16 @@ def test_nothing_is_not_content() -> None:
     """A stream's last chunk is never empty, so an empty plaintext has no stream."""
     with pytest.raises(Failed):
         suite.seal_content(SEED, b"")
+
+
+def test_an_empty_last_chunk_is_refused_although_it_is_sealed() -> None:
+    """C15: a hostile sender cannot give one text two lengths of stream."""
+    first = suite.seal_content(SEED, bytes(suite.CHUNK_BYTES + 1))[: suite.CHUNK_BYTES + 16]
+    nonce = (1).to_bytes(11, "big") + b"\x01"
+    last = sodium.crypto_aead_chacha20poly1305_ietf_encrypt(b"", None, nonce, SEED)
+    with pytest.raises(Refused) as refused:
+        suite.open_content(SEED, first + last)
+    assert refused.value.code is Code.E_DECRYPT
 
 
 def test_hkdf_agrees_with_rfc_5869() -> None:
