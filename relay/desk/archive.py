@@ -10,10 +10,10 @@
 Names, states and times stand in the clear so that rows can be found; headers, statements, bodies, keys and the
 directory are sealed under the archive key (XChaCha20-Poly1305), each bound to its table, row and column, so that
 nothing can be moved or swapped in the file. The key itself lives in the device's key ring and, wrapped, in the file
-for the desk's recovery key. What the rows mean is said in :mod:`relay.desk.holdings`.
+for the desk's recovery key. What stands where is said in :mod:`relay.desk.shelves`.
 
-The file has one holder at a time and is used in the thread that opened it. A commit takes about a disk's flush; the desk
-waits for it, because nothing may leave the desk before it is kept.
+The file has one holder and is used in the thread that opened it. A commit takes about a disk's flush; the
+desk waits for it, because nothing may leave the desk before it is kept.
 """
 
 import os

@@ -9,7 +9,6 @@ Nothing is shown before that commit, and nothing is posted before it. A crash on
 changes nothing the second time.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -25,11 +24,17 @@ from relay.desk.roster import Roster
 from relay.wire import content, envelope, receipt
 from relay.wire.content import Opened
 from relay.wire.envelope import Header
+from relay.wire.receipt import PICKUP_MAX
 
 PARKED_AGAIN_S = 60
 """A parked copy is tried again after this long, and after every refresh of the directory."""
+GONE_AGAIN_S_MAX = 3600
 GONE_TRIES_MAX = 10
-"""How often a message is asked for that the relay announces and does not give."""
+"""How often a message is asked for that the relay announces and does not give; after 1, 2, 4 ... 60 minutes."""
+PARKED_MAX = 4096
+"""Copies that wait in all; a relay that announces more has invented them."""
+PARKED_WHOLE_MAX = 256
+"""Copies that wait with their bytes; more of them are fetched again when they are tried again."""
 QUIET = Code.E_NOT_FOR_ME
 """Not sealed for this device: it was enrolled later, or its prekey is gone. No receipt is due, and nobody is told."""
 
@@ -109,22 +114,20 @@ class Inbox:
 
     def retry(self, now: int, *, all_of_them: bool = False) -> list[Result]:
         """Try what is parked again: what is due, or everything (after a refresh of the directory)."""
-        rows = self._archive.find(
-            "parked", "1" if all_of_them else "next_at <= ?", () if all_of_them else (now,)
-        )
+        due = [one["id"] for one in self.parked() if all_of_them or one["next_at"] <= now]
         results = []
-        for row in rows:
-            if row["envelope"]:
-                copy = Copy(row["id"], row["submission"], row["accepted"], row["envelope"])
+        for msg in due:
+            row = self._archive.get("parked", msg)
+            if row is not None and row["envelope"]:
+                copy = Copy(msg, row["submission"], row["accepted"], row["envelope"])
                 results.append(self._try(copy, now, since=row["since"], tries=row["tries"] + 1))
         return results
 
     def wanted(self, now: int) -> list[str]:
         """Return messages that were announced, not given, and are to be asked for again now."""
-        rows = self._archive.find(
-            "parked", "next_at <= ?", (now,), columns=("envelope",), limit=1000
-        )
-        return [row["id"] for row in rows if not row["envelope"]]
+        where = "next_at <= ? AND envelope = x''"
+        rows = self._archive.find("parked", where, (now,), columns=(), limit=PICKUP_MAX)
+        return [row["id"] for row in rows]
 
     def next_retry(self) -> int | None:
         """Return when the next parked copy is to be tried, seconds UTC; None if nothing is parked."""
@@ -241,7 +244,10 @@ class Inbox:
         if refused.code in content.PARKABLE and header is not None and now <= header.expires:
             return self._park(copy, refused, now, since=since, tries=tries, expires=header.expires)
         for_me = header is not None and self._roster.desk in {header.to, header.backup}
-        silent = refused.code is QUIET or not for_me
+        quiet = refused.code is QUIET and not self._roster.published(
+            envelope.parse(copy.envelope).hints
+        )
+        silent = quiet or not for_me
         with self._archive.commit():
             self._archive.drop("parked", copy.msg)
             if not silent and header is not None:
@@ -254,7 +260,7 @@ class Inbox:
                 failed = receipt.make("failed", fields, self._device)
                 self._records.keep(failed, self._roster.desk, now, mine=True)
                 self._records.post(failed, header.expires)
-        kind = "skipped" if refused.code is QUIET else "refused" if silent else "failed"
+        kind = "skipped" if quiet else "refused" if silent else "failed"
         event = self._notes.add(now, kind, copy.msg, refused.code, str(refused))
         if kind == "skipped":
             return Result(Taken.SKIPPED)
@@ -263,29 +269,26 @@ class Inbox:
     def _park(
         self, copy: Copy, refused: Refused, now: int, *, since: int, tries: int, expires: int
     ) -> Result:
-        clear: Mapping[str, int | str] = {
+        if not tries and self._archive.count("parked", "expires > 0") >= PARKED_WHOLE_MAX:
+            return self._gone(copy.msg, now)
+        clear: dict[str, int | str] = {
             "code": refused.code.value,
             "since": since,
             "expires": expires,
             "tries": tries,
             "next_at": now + PARKED_AGAIN_S,
         }
+        parts = {
+            "submission": copy.submission,
+            "accepted": copy.accepted,
+            "envelope": copy.envelope,
+        }
         with self._archive.commit():
-            self._archive.put(
-                "parked",
-                copy.msg,
-                clear,
-                {
-                    "submission": copy.submission,
-                    "accepted": copy.accepted,
-                    "envelope": copy.envelope,
-                },
-            )
+            self._archive.put("parked", copy.msg, clear, parts)
         if tries:
             return Result(Taken.PARKED)
-        return Result(
-            Taken.PARKED, self._notes.add(now, "parked", copy.msg, refused.code, str(refused))
-        )
+        event = self._notes.add(now, "parked", copy.msg, refused.code, str(refused))
+        return Result(Taken.PARKED, event)
 
     def mistrust(self, msg: str, now: int) -> None:
         """The relay gave other bytes than were asked for: ask again later, and do not wait for it."""
@@ -294,13 +297,14 @@ class Inbox:
     def _gone(self, msg: str, now: int) -> Result:
         row = self._archive.get("parked", msg)
         tries = row["tries"] + 1 if row else 0
-        if tries < GONE_TRIES_MAX:
-            clear: Mapping[str, int | str] = {
+        room = row is not None or self._archive.count("parked") < PARKED_MAX
+        if tries < GONE_TRIES_MAX and room:
+            clear: dict[str, int | str] = {
                 "code": Code.E_UNKNOWN.value,
                 "since": row["since"] if row else now,
                 "expires": 0,
                 "tries": tries,
-                "next_at": now + PARKED_AGAIN_S,
+                "next_at": now + min(PARKED_AGAIN_S << tries, GONE_AGAIN_S_MAX),
             }
             nothing = {"submission": b"", "accepted": b"", "envelope": b""}
             with self._archive.commit():

@@ -104,12 +104,29 @@ class Letters:
         alias = self._archive.get("alias", msg)
         return self.get(alias["sid"]) if alias else None
 
-    def all(self, *, needing: bool = False, ways: Sequence[Way] = tuple(Way)) -> list[Letter]:
-        """Return messages, newest first; *needing*: only those that need somebody here."""
+    def all(
+        self,
+        *,
+        needing: bool = False,
+        ways: Sequence[Way] = tuple(Way),
+        since: int = 0,
+        limit: int = -1,
+    ) -> list[Letter]:
+        """Return messages without their bodies, newest first.
+
+        *needing*: only those that need somebody here; *since*: received at that time or later, seconds UTC.
+        """
         marks = ", ".join("?" * len(ways))
-        where = f"way IN ({marks})" + (" AND needs > 0" if needing else "")
-        rows = self._archive.find("message", where, tuple(ways), order="received DESC, id")
-        return [_letter(row) for row in rows]
+        where = f"way IN ({marks}) AND received >= ?" + (" AND needs > 0" if needing else "")
+        rows = self._archive.find(
+            "message",
+            where,
+            (*ways, since),
+            order="received DESC, rowid DESC",
+            limit=limit,
+            columns=("header", "statement", "sender"),
+        )
+        return [_letter({**row, "body": b""}) for row in rows]
 
     def unacknowledged(self) -> int:
         """Return how many messages wait for a person's acknowledgement."""

@@ -38,6 +38,7 @@ __all__ = ["Dial", "Link", "Socket", "websocket_dial"]
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 """Full jitter: before the n-th attempt a delay drawn from 0 to min(30, 0.5 * 2**n) seconds."""
+DRAINING_S_MAX = 60.0
 STEADY_S = 60
 """A session that lasted this long ends a series of failures."""
 BUSY_AGAIN_S = 5
@@ -205,9 +206,8 @@ class Link:
                 if frame.type is Type.DIRECTORY:
                     self._renew.set()
                 elif frame.type is Type.DRAINING:
-                    self._pause = (
-                        float(frames.unpack(Type.DRAINING, frame.body)["after"] % 60) or 0.1
-                    )
+                    after = frames.unpack(Type.DRAINING, frame.body)["after"]
+                    self._pause = min(float(after), DRAINING_S_MAX)
                 else:
                     place = _place(frame)
                     if place["epoch"] == self._epoch and place["seq"] > last:

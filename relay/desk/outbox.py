@@ -406,10 +406,11 @@ class Outbox:
     def _resend_unopenable(self, sid: str, msg: str) -> None:
         """Every device of the recipient failed to open it: seal it anew, once (PROTOCOL 10, failed)."""
         letter = self._letters.get(sid)
-        if letter is None or not self._roster.known:
+        entry = self._roster.directory.desks.get(letter.header.to) if letter else None
+        if entry is None:
             return
         failed = self._records.failed_by(msg)
-        members = self._roster.directory.desk(letter.header.to).active(self._clock.now())
+        members = entry.active(self._clock.now())
         if failed and {one.device_kid for one in members} <= failed:
             self._archive.change(
                 "outbox",

@@ -138,6 +138,10 @@ class Records:
         """Return what waits for a newer directory."""
         return [_held(row) for row in self._archive.find("statement", "verified = 0", limit=1000)]
 
+    def doubted(self) -> int:
+        """Return how many statements are kept unverified."""
+        return self._archive.count("statement", "verified = 0")
+
     # Receipts on their way
 
     def post(self, made: Statement, expires: int) -> None:

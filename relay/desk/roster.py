@@ -220,6 +220,11 @@ class Roster:
         rows = self._archive.find(SEED_SHELF)
         return {bytes.fromhex(row["id"]): row["seed"] for row in rows}
 
+    def published(self, hints: Sequence[bytes]) -> bool:
+        """Whether one of these is a prekey of this device: a message that names it was sealed for it."""
+        mine = {row["id"] for row in self._archive.find("prekey", columns=())}
+        return any(hint.hex() in mine for hint in hints)
+
     def prekeys_until(self) -> int:
         """Return until when senders can seal to this device, seconds UTC; 0 if they cannot."""
         rows = self._archive.find(

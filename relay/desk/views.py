@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keys.errors import Code, Refused
-from keys.statement import b64u, decode
+from keys.statement import b64u, decode, encode
 from relay.desk.letters import SETTLING, Letter, Letters, Way
 from relay.desk.outbox import DONE, REFUSED, WAITING, Outbox
 from relay.desk.records import Records
@@ -12,6 +12,10 @@ from relay.desk.roster import Roster
 from relay.desk.timeline import Life, derive, origin_line, replaced_by, state_of
 
 ANSWERS = frozenset({"answer", "refusal"})
+LISTED_MAX = 1000
+"""Messages in one list; older ones are found by their id."""
+ENCODED_BYTES_MAX = 3 * 1024 * 1024
+"""A body that is larger than this as a JSON text goes in base64, so that it fits the desk's socket."""
 _RANK = {"emergency": 0, "urgent": 1, "routine": 2}
 
 
@@ -28,7 +32,7 @@ class Views:
     def listed(self, *, everything: bool) -> list[dict[str, Any]]:
         """Return what needs somebody here, the most pressing first; or everything, newest first."""
         if everything:
-            return [self._summary(letter) for letter in self._letters.all()]
+            return [self._summary(letter) for letter in self._letters.all(limit=LISTED_MAX)]
         needing = self._letters.all(needing=True, ways=(Way.RECEIVED,))
         needing.sort(
             key=lambda one: (_RANK[one.header.priority], one.header.ack_by or one.header.expires)
@@ -144,7 +148,7 @@ class Views:
         """
         msgs = self._msgs(letter)
         if kind == "answer":
-            for other in self._letters.all():
+            for other in self._letters.all(ways=(Way.RECEIVED, Way.OWN), since=letter.received):
                 if other.statement["thread"] in msgs and other.statement["kind"] in ANSWERS:
                     return {"msg": self._current(other), "kind": kind, "statement": other.sid}
             return None
@@ -162,12 +166,13 @@ class Views:
 
 
 def _body(body: bytes) -> dict[str, Any]:
-    """Return a body as a document, or as text, or in base64url: whatever it is, nothing of it is dropped."""
-    try:
-        return {"document": decode(body)}
-    except Refused:
-        pass
-    try:
-        return {"text": body.decode()}
-    except UnicodeDecodeError:
-        return {"base64": b64u(body)}
+    """Return a body as a document, or as text, or in base64url: whatever a sender wrote, nothing of it is dropped."""
+    for name, read in (("document", decode), ("text", bytes.decode)):
+        try:
+            found = {name: read(body)}
+            # As deep as it will stand in an answer of the desk's socket: strict JSON has a bottom.
+            if len(encode({"result": found})) <= ENCODED_BYTES_MAX:
+                return found
+        except (Refused, UnicodeDecodeError):
+            continue
+    return {"base64": b64u(body)}

@@ -421,14 +421,45 @@ def test_a_message_that_the_relay_does_not_give_is_asked_for_again(
     now = NOW
     assert device.inbox.take(gone, now).taken is Taken.PARKED
     for _try in range(inboxes.GONE_TRIES_MAX - 1):
-        now += inboxes.PARKED_AGAIN_S
+        now = device.inbox.next_retry() or 0
+        assert device.inbox.wanted(now - 1) == []
         assert device.inbox.wanted(now) == [gone.msg]
         assert device.inbox.retry(now) == []
         assert device.inbox.take(gone, now).taken is Taken.PARKED
-    now += inboxes.PARKED_AGAIN_S
+    now = device.inbox.next_retry() or 0
+    assert now > NOW + 4 * 3600
     assert device.inbox.take(gone, now).taken is Taken.SKIPPED
-    assert device.inbox.wanted(now + 1000) == []
+    assert device.inbox.wanted(now + 10**6) == []
     assert device.notes.last()[0]["code"] == "E_UNKNOWN"
+
+
+def test_the_parking_place_is_bounded(
+    still: World, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay that invents messages, or a desk that sends unreadable ones, fills neither memory nor disk."""
+    monkeypatch.setattr(inboxes, "PARKED_MAX", 3)
+    monkeypatch.setattr(inboxes, "PARKED_WHOLE_MAX", 1)
+    stranger = Signer(Role.OFFICER, seed("nobody"))
+    whole, thin = (letter_of(still, NOW, officer=stranger, nonce=str(n)) for n in range(2))
+    assert device.take(whole).taken is Taken.PARKED
+    assert device.take(thin).taken is Taken.PARKED
+    assert [device.inbox.known(one.msg) for one in (whole, thin)] == [True, False]
+    assert device.inbox.wanted(LATER + 60) == [thin.msg]
+    invented = [Copy(f"{n:02x}" * 32, b"", b"", b"") for n in range(4)]
+    taken = [device.inbox.take(one, LATER).taken for one in invented]
+    assert taken == [Taken.PARKED, Taken.SKIPPED, Taken.SKIPPED, Taken.SKIPPED]
+
+
+def test_a_message_sealed_for_a_prekey_that_is_gone_is_failed(still: World, device: Device) -> None:
+    """Sealed for this very device, whose secret is gone: that is no colleague's message, and the sender must know."""
+    letter = letter_of(still, NOW)
+    hints = [one.hint for one in still.current_prekeys("AU") if one.device == device.signer.kid]
+    with device.archive.commit():
+        device.archive.purge(SEED_SHELF, "1")
+        times = {"not_before": NOW, "not_after": NOW + 1, "published": 1}
+        device.archive.put("prekey", hints[0].hex(), times, {"wire": b"x"})
+    assert device.take(letter).taken is Taken.FAILED
+    assert device.posted() == [("failed", letter.msg)]
 
 
 # Crashes

@@ -14,6 +14,7 @@ from keys.identity import Role, Signer
 from keys.statement import unb64u
 from relay.desk import link as links
 from relay.desk.archive import Archive
+from relay.desk.shelves import SEED_SHELF
 from relay.store.memory import MemoryStore
 from relay.wire import frames, receipt
 from relay.wire.frames import Frame, Type
@@ -218,6 +219,82 @@ def test_another_store_is_filled_from_the_outboxes(tmp_path: Path) -> None:
         assert len(found) == 4
 
     perform(story, tmp_path)
+
+
+def test_receipts_reach_a_store_that_never_had_them(tmp_path: Path) -> None:
+    """Recorded by a store that was lost before the sender heard: posted again when the message is back."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        sent = await vn.send("AU")
+        await vn.desk.wait(sent["msg"], "accepted", 60)
+        vn.away()
+        await stage.settle()
+        assert "delivered" not in await vn.kinds(sent["msg"])
+        assert (await au.desk.status())["receipts"] == 0
+        assert len(await au.shown()) == 1
+        await au.sign("acknowledged", sent["msg"])
+        await stage.settle()
+        await stage.restart(MemoryStore())
+        await stage.settle()
+        vn.back(stage)
+        await vn.desk.wait(sent["msg"], "delivered", 3600)
+        await vn.desk.wait(sent["msg"], "acknowledged", 3600)
+        assert len(await au.shown()) == 1
+
+    perform(story, tmp_path)
+
+
+def test_what_was_kept_is_not_fetched_again(tmp_path: Path) -> None:
+    """The cursor resumes behind what is durable: after a restart nothing old is pushed or picked up (PROTOCOL 12)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        for _n in range(20):  # more than the window: the relay goes on only because it hears SEEN
+            await vn.send("AU")
+        await au.until(lambda: len(au.told("message")) == 20)
+        await stage.settle()
+        pushed: list[Type] = []
+
+        def count(data: bytes) -> list[bytes]:
+            pushed.append(Type(data[0]))
+            return [data]
+
+        await au.stop()
+        au.start()
+        lying(au, stage, count)
+        await stage.settle()
+        assert au.connected
+        assert Type.NOTIFY not in pushed
+        assert Type.STATEMENT not in pushed
+        assert len(await au.shown()) == 20
+
+    perform(story, tmp_path)
+
+
+def test_what_nobody_can_open_is_sealed_anew_once(tmp_path: Path) -> None:
+    """Every device failed: one re-seal, which names the first id, and no more than one (PROTOCOL 10, failed)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        with au.archive.commit():
+            for row in au.archive.find(SEED_SHELF):
+                clear = {"not_after": row["not_after"]}
+                au.archive.put(SEED_SHELF, row["id"], clear, {"seed": seed("garbled")})
+        sent = await vn.send("AU")
+        await stage.settle()
+        await stage.clock.sleep(1800)
+        page = await vn.desk.show(sent["msg"])
+        assert len(page["msgs"]) == 2
+        kinds = await vn.kinds(sent["msg"])
+        assert (kinds.count("failed"), kinds.count("accepted")) == (2, 2)
+        found = await vn.desk.timeline(sent["msg"])
+        assert [line["msg"] for line in found["lines"] if "in place of" in line["text"]] == [
+            page["msgs"][1]
+        ]
+        assert [one["code"] for one in au.told("failed")] == ["E_DECRYPT", "E_DECRYPT"]
+
+    perform(story, tmp_path, World(officers=1))
 
 
 def test_an_answer_that_gets_lost_is_asked_for_again(tmp_path: Path) -> None:
@@ -472,6 +549,61 @@ def test_an_acceptance_by_another_key_is_not_believed(tmp_path: Path) -> None:
         vn.desk._link._dial = honest
         stage.line.cut()
         await vn.desk.wait(sent["msg"], "accepted", 120)
+
+    perform(story, tmp_path)
+
+
+def test_an_acceptance_of_something_else_is_not_believed(tmp_path: Path) -> None:
+    """Signed by the relay, but of a submission that was not made here: no proof for this message (E_PROOF)."""
+
+    async def story(stage: Stage) -> None:
+        vn = await stage.seat("VN")
+        await stage.seat("AU")
+        world = stage.world
+
+        def bend(data: bytes) -> list[bytes]:
+            if data[0] == Type.ANSWER and b"vnd.poc24.accepted.v1" in data:
+                found = receipt.read(data[5:], {"accepted"}, world.evidence.public)
+                other = {**found.fields, "submission": "ab" * 32}
+                return [data[:5] + receipt.make("accepted", other, world.evidence).wire]
+            return [data]
+
+        lying(vn, stage, bend)
+        await vn.until(lambda: vn.connected)
+        sent = await vn.send("AU")
+        await vn.until(lambda: vn.told("refused"))
+        assert vn.told("refused")[0]["code"] == "E_PROOF"
+        assert "accepted" not in await vn.kinds(sent["msg"])
+
+    perform(story, tmp_path)
+
+
+def test_a_statement_under_another_messages_name_is_not_kept(tmp_path: Path) -> None:
+    """A true `delivered` of one message, passed on as if it were another's: refused with an event (E_BINDING)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        first = await vn.send("AU", nonce=b"1" * 16)
+        await vn.desk.wait(first["msg"], "delivered", 60)
+        await stage.settle()
+        (held,) = [one for one in vn.desk._records.of([first["msg"]]) if one.kind == "delivered"]
+
+        def bend(data: bytes) -> list[bytes]:
+            if data[0] == Type.STATEMENT and b"vnd.poc24.delivered" in data:
+                head, _wire = frames.split(data[5:], 2)
+                other = au.act("acknowledged", first["msg"], first["statement"])
+                return [data[:5] + frames.join(head, other.wire)]
+            return [data]
+
+        lying(vn, stage, bend)
+        await vn.until(lambda: vn.connected)
+        await au.until(lambda: au.connected)
+        second = await vn.send("AU", nonce=b"2" * 16)
+        await vn.until(lambda: vn.told("refused"))
+        assert vn.told("refused")[0]["code"] == "E_BINDING"
+        assert (await vn.desk.timeline(second["msg"]))["state"] == "accepted"
+        assert (await vn.desk.timeline(first["msg"]))["state"] == "delivered"
+        assert held.verified
 
     perform(story, tmp_path)
 
