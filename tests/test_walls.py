@@ -6,12 +6,14 @@ working (a renamed module, a misspelt option) is found here and not years later.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,9 +140,18 @@ CLIMBS = {
 }
 
 
-def _contracts() -> dict[str, str]:
+def _config() -> list[dict[str, Any]]:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    return {each["id"]: each["name"] for each in config["tool"]["importlinter"]["contracts"]}
+    contracts: list[dict[str, Any]] = config["tool"]["importlinter"]["contracts"]
+    return contracts
+
+
+def _contracts() -> dict[str, str]:
+    return {each["id"]: each["name"] for each in _config()}
+
+
+def _contract(identity: str) -> dict[str, Any]:
+    return next(each for each in _config() if each["id"] == identity)
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +208,19 @@ def test_every_wall_is_climbed_at_least_once() -> None:
     tried = set().union(*(climb.broken for climb in CLIMBS.values()))
 
     assert tried == set(_contracts())
+
+
+def test_every_room_of_relay_has_taken_a_side() -> None:
+    """A new room beside the exchange stands behind both walls between relay and desk, or is neutral on purpose."""
+    neutral = {"__init__", "cli", "config", "core", "desk", "errors", "wire"}
+    rooms = {
+        path.stem for path in (ROOT / "relay").iterdir() if not path.name.startswith((".", "__py"))
+    }
+    rooms -= {path.stem for path in (ROOT / "relay").iterdir() if path.suffix in {".md", ".typed"}}
+
+    for identity in ("relay-cannot-open", "desk-stands-apart"):
+        named = set(re.findall(r"\((\w+)\)", " ".join(_contract(identity)["layers"])))
+        assert rooms - named <= neutral, identity
 
 
 @pytest.mark.parametrize(
