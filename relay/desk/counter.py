@@ -5,7 +5,6 @@ Ctrl-C must work while they are. So the loop turns only while the desk is asked 
 """
 
 import asyncio
-import time as running
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -57,9 +56,10 @@ class Counter:
 
     def settle(self, seconds: float) -> bool:
         """Wait until the relay has recorded every receipt of this desk, at most so long."""
-        until = running.monotonic() + seconds
+        loop = self._runner.get_loop()
+        until = loop.time() + seconds
         while self.ask(self.desk.status())["receipts"]:
-            if running.monotonic() > until:
+            if loop.time() > until:
                 return False
             self.ask(asyncio.sleep(STEP_SECONDS))
         return True
@@ -82,7 +82,8 @@ def at(home: Home, credential: Path | None) -> Iterator[Counter]:
     """
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
-        until = running.monotonic() + ENTER_SECONDS
+        loop = runner.get_loop()
+        until = loop.time() + ENTER_SECONDS
         while True:
             remote = runner.run(connect(home.socket))
             if remote is not None:
@@ -93,9 +94,9 @@ def at(home: Home, credential: Path | None) -> Iterator[Counter]:
                 break
             except Failed as busy:
                 # Another command, or a `desk serve` that is about to open its socket.
-                if busy.exit_code != errors.TRY_AGAIN or running.monotonic() > until:
+                if busy.exit_code != errors.TRY_AGAIN or loop.time() > until:
                     raise
-                running.sleep(STEP_SECONDS)
+                runner.run(asyncio.sleep(STEP_SECONDS))
         # Most commands only talk to the served desk: what a desk is made of loads here alone.
         from relay.desk import serving
 
