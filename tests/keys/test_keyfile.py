@@ -232,6 +232,12 @@ def test_what_cannot_be_read_or_written_is_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(Failed) as failed:
             keyfile.read_private(path)
         assert failed.value.exit_code == code
+    huge = tmp_path / "huge.ring"
+    keyfile.write_private(huge, bytes(keyfile.RING_BYTES_MAX))
+    assert len(keyfile.read_private(huge)) == keyfile.RING_BYTES_MAX
+    keyfile.write_private(huge, bytes(keyfile.RING_BYTES_MAX + 1), replace=True)
+    with pytest.raises(Failed, match="far too large"):
+        keyfile.read_private(huge)
     with pytest.raises(Failed) as failed:
         keyfile.write_private(tmp_path / "no" / "folder", b"")
     assert failed.value.exit_code == 73
