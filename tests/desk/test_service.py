@@ -363,6 +363,39 @@ def test_a_message_is_found_by_its_first_digits(tmp_path: Path) -> None:
     perform(story, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        (b'{"a":1}', "document"),
+        (b'{"a":' * 6 + b"1" + b"}" * 6, "document"),
+        (b'{"a":' * 8 + b"1" + b"}" * 8, "text"),
+        ("Xin chào".encode(), "text"),
+        (b"\xff\xfe\x00", "base64"),
+        (b"\x01" * 1_000_000, "base64"),
+        (b"", "text"),
+    ],
+    ids=["document", "deep", "too-deep", "words", "bytes", "control", "empty"],
+)
+def test_whatever_a_sender_wrote_can_be_shown(tmp_path: Path, body: bytes, shape: str) -> None:
+    """A body of any shape comes over the desk's socket whole: as a document, as text, or in base64."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        sent = await vn.send("AU", body=body)
+        await vn.desk.wait(sent["msg"], "delivered", 60)
+        page = whole(await au.desk.show(sent["msg"]))
+        shapes = {"document", "text", "base64"} & page.keys()
+        assert shapes == {shape}
+        found = {
+            "document": lambda: statement.encode(page["document"]),
+            "text": lambda: page["text"].encode(),
+            "base64": lambda: unb64u(page["base64"]),
+        }
+        assert found[shape]() == body
+
+    perform(story, tmp_path)
+
+
 def test_a_withdrawn_message_that_never_left_never_leaves(tmp_path: Path) -> None:
     """Withdrawn while the line is down: nothing is sent, and no relay hears of it."""
 
