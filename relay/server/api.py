@@ -273,10 +273,13 @@ class WebSocket:
         """Wrap a prepared *channel*."""
         self._request = request
         self._channel = channel
+        self._stuck = False
 
     async def send(self, data: bytes) -> None:
         """Return when the message is on its way; OSError if it cannot be."""
+        self._stuck = True
         await self._channel.send_bytes(data)
+        self._stuck = False
 
     async def receive(self) -> bytes | None:
         """Return the next binary message; None at the end, which a text message is too."""
@@ -289,15 +292,17 @@ class WebSocket:
         return None
 
     async def close(self, code: int, reason: str) -> None:
-        """Say goodbye; whoever does not take that either is cut off."""
-        try:
-            async with asyncio.timeout(2 * CLOSE_S):
-                await self._channel.close(code=code, message=reason.encode()[:123])
-        except (TimeoutError, OSError):
-            pass
-        transport = self._request.transport
-        if transport is not None and transport.get_write_buffer_size():
-            transport.abort()
+        """Say goodbye; whoever does not take that either, or was in the middle of taking something, is cut off."""
+        if not self._stuck:
+            try:
+                async with asyncio.timeout(2 * CLOSE_S):
+                    await self._channel.close(code=code, message=reason.encode()[:123])
+                return
+            except (TimeoutError, OSError):
+                pass
+        # A send that was given up leaves aiohttp unable to write to this connection again.
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
 
 def _bytes(data: bytes) -> web.Response:

@@ -39,6 +39,7 @@ from relay.store.base import Store
 STALE_S = 24 * 3600
 """A directory this long past its date no longer counts as fresh enough to send new devices here."""
 SHUTDOWN_S = 2.0
+CLEANUP_S = 5.0
 BACKLOG = 1024
 DRAIN_S = 20
 """The kind part of a stop takes no longer than this; what comes after is safe without it."""
@@ -199,9 +200,7 @@ class Relay:
         tls: ssl.SSLContext | None,
     ) -> int:
         runner = await self._runner(app)
-        site = web.TCPSite(
-            runner, address, port, ssl_context=tls, backlog=BACKLOG, shutdown_timeout=SHUTDOWN_S
-        )
+        site = web.TCPSite(runner, address, port, ssl_context=tls, backlog=BACKLOG)
         try:
             await site.start()
         except OSError as error:
@@ -301,7 +300,10 @@ class Relay:
         self._ready = False
         self.sessions.draining = True
         for runner in reversed(self._runners):
-            await runner.cleanup()
+            # Whatever hangs on a connection does not keep the store from being closed.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLEANUP_S):
+                    await runner.cleanup()
         self._runners = []
         for task in self._tasks:
             task.cancel()

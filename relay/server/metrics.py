@@ -11,7 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from keys.errors import Code
 from relay.core import message as law
+from relay.core.escalation import EXHAUSTED
 from relay.wire.envelope import MODES, PRIORITIES
+from relay.wire.receipt import CAUSES, STAGE_KINDS
 
 REASONS: Mapping[Code, str] = {
     Code.E_SIGNATURE: "bad_signature",
@@ -43,7 +45,7 @@ RECEIPTS: Mapping[str, str] = {
 """Receipt (PROTOCOL 10) -> kind; ``any`` is one that was refused before its kind could be believed."""
 RESULTS = ("ok", "stale", "bad_signature", "refused")
 
-TIMERS = (law.EXPIRE, law.REPLACE)
+TIMERS = (law.EXPIRE, law.LADDER, law.REPLACE)
 CAUGHT_UP_S = 5
 """A timer that fires later than this was caught up: the relay was away when it fell due."""
 STAGES = ("0", "1", "2", "3", "4")
@@ -131,6 +133,25 @@ class Metrics:
             for kind in RECEIPTS.values()
             for result in RESULTS
         }
+        escalations = Counter(
+            "relay_escalations",
+            "Stages of ladders that were reached or passed over",
+            ["priority", "kind", "cause"],
+            registry=registry,
+        )
+        self._escalations = {
+            (one, kind, cause): escalations.labels(one, kind, cause)
+            for one in PRIORITIES
+            for kind in STAGE_KINDS
+            for cause in CAUSES
+        }
+        exhausted = Counter(
+            "relay_escalations_exhausted",
+            "Ladders that ended without a person",
+            ["priority"],
+            registry=registry,
+        )
+        self._exhausted = {one: exhausted.labels(one) for one in PRIORITIES}
         self._open = Gauge(
             "relay_open_messages", "Messages whose end of life is still ahead", registry=registry
         )
@@ -245,6 +266,13 @@ class Metrics:
             result = "caught_up"
         self._fired[kind, result].inc()
         self._lateness[kind].observe(lateness)
+
+    def climbed(self, priority: str, stage: int, kind: str, cause: str) -> None:
+        """Count a step of a ladder, and separately the end of one (kind exhausted)."""
+        if kind == EXHAUSTED:
+            self._exhausted[priority].inc()
+        else:
+            self._escalations[priority, kind, cause].inc()
 
     # What the door and the clock report
 

@@ -110,8 +110,10 @@ class Session:
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
-            await self._socket.close(code, reason)
-            self._over.set()
+            try:
+                await self._socket.close(code, reason)
+            finally:
+                self._over.set()
 
     def _why(self, parts: list[asyncio.Task[None]]) -> tuple[int, str]:
         if self._end.done():
