@@ -7,7 +7,7 @@ verify, decide (relay.core, pure), commit (relay.store, one durable change), and
 Nothing here is remembered that the store could not give again: the caches may be dropped at any instant.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from keys.directory import Directory, Member, Trusted
@@ -15,11 +15,12 @@ from keys.errors import Code, Failed, Refused
 from keys.identity import Signer
 from keys.statement import Statement, peek
 from relay import admission
-from relay.core import limits
+from relay.core import escalation, limits
 from relay.core import message as law
-from relay.core.events import Accepted, Attested, Disarm, Effect, Event, Received, Replaced
+from relay.core.events import Accepted, Effect, Received
 from relay.core.message import Outcome
-from relay.ledger import Body, Known, Ledger, Told, keep
+from relay.deadlines import Deadlines
+from relay.ledger import Body, Ledger, Told, keep
 from relay.meter import Meter, Unmetered, taken
 from relay.roster import Roster
 from relay.store.base import Delivery, Kept, Store, Timer
@@ -41,6 +42,7 @@ class Exchange:
         trusted: Trusted,
         tell: Callable[[Told], None] = lambda _told: None,
         meter: Meter | None = None,
+        reachable: Callable[[str], Collection[str]] = lambda _desk: (),
     ) -> None:
         """Assemble; *trusted* is the directory's trust anchor or a later state of it. Nothing is read before start."""
         self.store = store
@@ -50,6 +52,14 @@ class Exchange:
         self._evidence = evidence
         self.roster = Roster(store, trusted)
         self._ledger = Ledger(store, tell)
+        self.deadlines = Deadlines(
+            self._ledger,
+            self.roster,
+            service=service,
+            evidence=evidence,
+            meter=self.meter,
+            reachable=reachable,
+        )
 
     async def start(self, now: int) -> None:
         """Take up the directory that the store holds, if it holds one."""
@@ -139,7 +149,7 @@ class Exchange:
             replaces=submission["replaces"],
             at=now,
         )
-        outcome = law.open_message(event)
+        outcome = law.open_message(event, self._plan(event))
         kept = [keep(submission, envelope.msg, now), keep(accepted, envelope.msg, now)]
         answer = await self._ledger.commit(outcome, 0, kept, envelope.wire)
         if answer is None:
@@ -154,8 +164,21 @@ class Exchange:
         self._ledger.remember_body(envelope.msg, (submission.wire, accepted.wire, envelope.wire))
         self.meter.accepted(header.priority, header.mode)
         if event.replaces:
-            await self._fire(Timer(law.REPLACE, envelope.msg, 1, now), now)
+            await self.deadlines.fire(Timer(law.REPLACE, envelope.msg, 1, now), now)
         return accepted.wire
+
+    def _plan(self, event: Accepted) -> escalation.Plan:
+        """Draw the ladder from the recipient's profile of this moment; it is frozen into the message."""
+        directory = self.directory
+        return escalation.plan(
+            directory.desk(event.to).profile,
+            priority=event.priority,
+            mode=event.mode,
+            accepted=event.at,
+            ack_by=event.ack_by,
+            backup=event.backup,
+            minimum_gap=directory.network.limits.get("minimum_gap_s", limits.MINIMUM_GAP_S),
+        )
 
     async def _check_replaces(self, submission: Statement, header_sha256: str) -> None:
         if not submission["replaces"]:
@@ -251,7 +274,7 @@ class Exchange:
         if known is None or known.message.first("offered", "delivered"):
             return
         fields = {"msg": msg, "device": device, "at": now, "relay": self.service}
-        await self._attest(msg, "offered", fields, now, detail=device)
+        await self.deadlines.attest(msg, "offered", fields, now, detail=device)
 
     # 3. A device or an officer signs for something (PROTOCOL 10)
 
@@ -340,6 +363,7 @@ class Exchange:
             now,
             statement.fields.get("statement", ""),
             detail,
+            statement.fields.get("next_at", 0),
         )
         return statement, event
 
@@ -384,61 +408,5 @@ class Exchange:
     # 4. Deadlines that have passed are acted upon
 
     async def tick(self, now: int) -> int:
-        """Fire what is due; return how many. One bad row does not keep the others from firing."""
-        due = await self.store.due(now, limits.TIMERS_PER_TICK_MAX)
-        for timer in due:
-            try:
-                await self._fire(timer, now)
-            except Refused:
-                self.meter.fired(timer.kind, "failed", max(0, now - timer.due))
-        return len(due)
-
-    async def _fire(self, timer: Timer, now: int) -> None:
-        known = await self._ledger.load(timer.subject)
-        lateness = max(0, now - timer.due)
-        if known is None or known.message.generation != timer.generation:
-            self.meter.fired(timer.kind, "superseded", lateness)
-            return
-        if timer.kind == law.EXPIRE and law.expired(known.message, now):
-            fields = {"msg": timer.subject, "relay": self.service, "at": now}
-            await self._attest(timer.subject, "expired", fields, now)
-        elif timer.kind == law.REPLACE:
-            await self._replace(known, now)
-        else:
-            await self._disarm(timer)
-        self.meter.fired(timer.kind, "fired", lateness)
-
-    async def _replace(self, known: Known, now: int) -> None:
-        """Tell the old message that it was sealed anew; only then forget that this had to be done."""
-        origin = known.message.origin
-        await self._step(origin.replaces, Replaced(origin.msg, now), ())
-        await self._disarm(Timer(law.REPLACE, origin.msg, 1, now))
-
-    async def _disarm(self, timer: Timer) -> None:
-        async with self._ledger.turn(timer.subject):
-            known = await self._ledger.load(timer.subject)
-            if known is not None:
-                await self._ledger.commit(
-                    Outcome(known.message, (Disarm(timer.kind),)), known.version, ()
-                )
-
-    async def _attest(
-        self, msg: str, kind: str, fields: Mapping[str, Any], now: int, detail: str = ""
-    ) -> None:
-        statement = receipt.make(kind, fields, self._evidence)
-        await self._step(
-            msg, Attested(kind, statement.sid, now, detail), (keep(statement, msg, now),)
-        )
-
-    async def _step(self, msg: str, event: Event, kept: Sequence[Kept]) -> None:
-        async with self._ledger.turn(msg):
-            for _try in range(limits.COMMIT_TRIES_MAX):
-                known = await self._ledger.load(msg)
-                if known is None:
-                    return
-                outcome = law.step(known.message, event)
-                if outcome.message is known.message:
-                    return
-                if await self._ledger.commit(outcome, known.version, kept) is not None:
-                    return
-        raise Refused(Code.E_BUSY, "Other instances keep changing this message.")
+        """Fire what is due; return how many (relay.deadlines)."""
+        return await self.deadlines.tick(now)

@@ -32,6 +32,9 @@ class Meter(Protocol):
     def fired(self, kind: str, result: str, lateness: int) -> None:
         """Count a timer: result fired, superseded or failed; lateness in seconds."""
 
+    def climbed(self, priority: str, stage: int, kind: str, cause: str) -> None:
+        """Count a step of a ladder, and separately the end of one (kind exhausted)."""
+
 
 class Unmetered:
     """A meter that counts nothing, for tests and tools."""
@@ -52,6 +55,9 @@ class Unmetered:
         """Observe nothing."""
 
     def fired(self, kind: str, result: str, lateness: int) -> None:
+        """Count nothing."""
+
+    def climbed(self, priority: str, stage: int, kind: str, cause: str) -> None:
         """Count nothing."""
 
 

@@ -294,9 +294,15 @@ async def test_sealed_anew_ends_the_old_one(world: World, store: Store) -> None:
         is Code.E_BINDING
     )
     await exchange.submit(right.wire, sealed, NOW)
+    sealed_id = right["msg"]
 
     assert (await state_of(exchange, first.msg)).phase is Phase.REPLACED
-    assert await store.next_due() == first.header.expires  # the reminder to replace is gone
+    due = await store.due(first.header.expires + 1, 100)
+    assert {timer.subject for timer in due} == {
+        sealed_id,
+        stranger.msg,
+    }  # the old one's timers are gone
+    assert "replace" not in {timer.kind for timer in due}
 
 
 async def test_a_crash_before_the_old_one_was_told(world: World, store: Store) -> None:
@@ -316,7 +322,7 @@ async def test_a_crash_before_the_old_one_was_told(world: World, store: Store) -
     async def crash(*_: object) -> None:
         raise Failed("The power is cut here.")
 
-    exchange._fire = crash  # type: ignore[method-assign]
+    exchange.deadlines.fire = crash  # type: ignore[method-assign]
     with pytest.raises(Failed):
         await exchange.submit(anew.wire, sealed, NOW)
     recovered = await relay_of(world, store, NOW + 1, prekeys=False, start=False)
@@ -613,15 +619,17 @@ async def test_expired_is_signed_and_told(world: World, store: Store) -> None:
     exchange = await relay_of(world, store, NOW, told=told)
     letter = letter_of(world, NOW)
     await submit(exchange, letter)
-    told.clear()
     end = letter.header.expires
+    for minute in range(0, 86_400, 600):  # the ladder runs to its end meanwhile
+        await exchange.tick(NOW + minute)
+    told.clear()
 
     assert await exchange.tick(end - 1) == 0
     assert await exchange.tick(end) == 1
     assert await exchange.tick(end + 1) == 0
 
     assert (await state_of(exchange, letter.msg)).phase is Phase.EXPIRED
-    assert [hint.desk for hint in told] == ["VN", "AU"]
+    assert {hint.desk for hint in told} >= {"VN", "AU"}
     expired = (await store.statements(letter.msg))[-1]
     assert receipt.read(expired.wire, {"expired"}, world.evidence.public)["msg"] == letter.msg
 

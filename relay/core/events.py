@@ -5,7 +5,8 @@ event               source
 ==================  ==========================================================================================
 ``Accepted``        a submission that passed every check (relay), or a verified ``accepted`` (desk)
 ``Received``        a receipt that a desk's device or officer signed: delivered, acknowledged, closed ...
-``Attested``        a statement that the relay itself signed: offered, expired (the ladder's join them)
+``Attested``        a statement that the relay itself signed: offered, expired
+``Climbed``         a stage of the ladder was reached or passed over: escalated, or exhausted at its end
 ``Replaced``        the sender sealed the same request anew under another message id
 ==================  ==========================================================================================
 
@@ -17,6 +18,7 @@ effect              what the corridor does with it, in the same commit
 ``Arm``/``Disarm``  set or drop the one timer of a kind
 ``Waiting``         count the message in or out of a desk's undelivered ones
 ``Drop``            set when the envelope may be purged
+``Page``            put a page to an endpoint into the outbox; ``Unpage`` takes back those not sent yet
 ==================  ==========================================================================================
 """
 
@@ -63,6 +65,8 @@ class Received:
     """sid of the sealed statement that the receipt names; only who opened the message can know it."""
     detail: str = ""
     """failed: the code; closed: sid of the outcome; progress: the tier."""
+    until: int = 0
+    """progress: when the desk's own ladder takes its next step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,22 @@ class Attested:
 
 
 @dataclass(frozen=True, slots=True)
+class Climbed:
+    """The ladder's stage number *stage* fired or was passed over; signed by the relay (PROTOCOL 10, 11.8)."""
+
+    sid: str
+    stage: int
+    kind: str
+    """path, backstop, backup, or exhausted."""
+    cause: str
+    at: int
+    next_at: int
+    """When the next stage fires if nothing happens; 0 behind the last one."""
+    passed_over: bool = False
+    """Whether there was nobody to turn to: nobody was paged."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replaced:
     """The sender sealed the same request anew; *by* is the new message id (PROTOCOL 9.3)."""
 
@@ -84,7 +104,7 @@ class Replaced:
     at: int
 
 
-Event = Accepted | Received | Attested | Replaced
+Event = Accepted | Received | Attested | Climbed | Replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,4 +153,19 @@ class Drop:
     after: int
 
 
-Effect = Offer | Tell | Arm | Disarm | Waiting | Drop
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Page an endpoint *handle* of *desk* about this message; the pager knows what channel it is."""
+
+    desk: str
+    handle: str
+    stage: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unpage:
+    """Take back the pages about this message that were not sent yet."""
+
+
+Effect = Offer | Tell | Arm | Disarm | Waiting | Drop | Page | Unpage

@@ -29,6 +29,9 @@ WAITING_MESSAGES_MAX = 10_000
 """Messages that may wait undelivered in one desk's mailbox; a real desk sees one urgent request a week."""
 COMMIT_TRIES_MAX = 5
 """How often a decision is taken anew when another instance was faster."""
+MINIMUM_GAP_S = 60
+"""Seconds between two stages of a ladder where network.json says nothing else (PROTOCOL 11.9)."""
+STAGES_MAX = 32
 TIMERS_PER_TICK_MAX = 256
 SUBMITS_PER_MINUTE = 120
 """Messages that one desk may submit in a minute, and as many at once."""

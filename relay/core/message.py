@@ -7,33 +7,41 @@ negative evidence is kept and marked late; nothing is rolled back; a repeated st
 ::
 
     accepted -> delivered -> acknowledged -> closed
-        \_ declined   \_ failed      \_ withdrawn, replaced, expired (and the ladder's stages)
+        \_ declined   \_ failed      \_ withdrawn, replaced, expired
+        \_ escalated (path, backstop, backup) -> exhausted; only a person's word stops this (relay.core.escalation)
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from keys.errors import Code, Refused
-from relay.core import limits
+from relay.core import escalation, limits
+from relay.core.escalation import BACKUP, EXHAUSTED, Ladder, Plan, Stage
 from relay.core.events import (
     Accepted,
     Arm,
     Attested,
+    Climbed,
     Disarm,
     Drop,
     Effect,
     Event,
     Offer,
+    Page,
     Received,
     Replaced,
     Tell,
+    Unpage,
     Waiting,
 )
 
 EXPIRE = "expire"
 """Timer: the message's own end of life."""
+LADDER = "ladder"
+"""Timer: the next stage of the relay's ladder."""
 REPLACE = "replace"
 """Timer: the message that this one replaces has still to be told so."""
 
@@ -71,6 +79,9 @@ class Fact:
     statement: str = ""
     detail: str = ""
     late: bool = False
+    stage: int = -1
+    next_at: int = 0
+    """escalated: which stage, and when the next one fires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,8 @@ class Message:
     facts: tuple[Fact, ...] = ()
     replaced_by: str = ""
     waiting: bool = True
-    generation: int = 1
+    ladder: Ladder | None = None
+    """Where the relay's ladder stands; None at a desk, which sees each step as a statement."""
 
     @property
     def msg(self) -> str:
@@ -140,6 +152,15 @@ class Message:
                 return Phase(kind)
         return Phase.ACCEPTED
 
+    @property
+    def open(self) -> bool:
+        """Whether a timer still has to watch over this message; otherwise it is terminal."""
+        return not self.settled and self.first("expired") is None
+
+    def generation(self, kind: str) -> int:
+        """Return the generation of the timer of *kind* that counts now; one of another generation is void."""
+        return self.ladder.at + 1 if kind == LADDER and self.ladder else 1
+
     def first(self, *kinds: str) -> Fact | None:
         """Return the first fact of one of *kinds*: the one that counts."""
         return next((fact for fact in self.facts if fact.kind in kinds), None)
@@ -161,8 +182,16 @@ class Message:
             tuple(Fact(**fact) for fact in raw["facts"]),
             raw["replaced_by"],
             raw["waiting"],
-            raw["generation"],
+            _ladder(raw["ladder"]),
         )
+
+
+def _ladder(raw: dict[str, Any] | None) -> Ladder | None:
+    if raw is None:
+        return None
+    drawn = raw.pop("plan")
+    stages = tuple(Stage(one["kind"], one["due"], tuple(one["handles"])) for one in drawn["stages"])
+    return Ladder(Plan(stages, drawn["minimum_gap"], drawn["progress"]), **raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +202,11 @@ class Outcome:
     effects: tuple[Effect, ...] = ()
 
 
-def open_message(event: Accepted) -> Outcome:
-    """Let a message enter: offered to the recipient, a copy for the sender's own devices, its end of life armed."""
+def open_message(event: Accepted, plan: Plan | None = None) -> Outcome:
+    """Let a message enter: offered to the recipient, a copy for the sender's own devices, its timers armed.
+
+    *plan* is the ladder that is frozen into it (relay.core.escalation); a desk that replays has none.
+    """
     effects: list[Effect] = [
         Offer(event.to),
         Offer(event.sender),
@@ -184,7 +216,16 @@ def open_message(event: Accepted) -> Outcome:
     ]
     if event.replaces:
         effects.append(Arm(REPLACE, event.at, 1))
-    return Outcome(Message(event), tuple(effects))
+    message = Message(event, ladder=escalation.begin(plan) if plan else None)
+    return Outcome(message, (*effects, *_armed(message)))
+
+
+def _armed(message: Message) -> tuple[Effect, ...]:
+    """Return the ladder's timer as it must stand."""
+    ladder = message.ladder
+    if ladder is None or ladder.over:
+        return (Disarm(LADDER),) if ladder else ()
+    return (Arm(LADDER, ladder.due, message.generation(LADDER)),)
 
 
 def step(message: Message, event: Event) -> Outcome:
@@ -205,6 +246,8 @@ def step(message: Message, event: Event) -> Outcome:
                 return Outcome(message)
             desks = (message.origin.sender,) if event.kind == "offered" else _parties(message)
             return _add(message, fact, (Tell(event.sid, desks),))
+        case Climbed():
+            return _climbed(message, event)
         case Replaced():
             if message.replaced_by:
                 return Outcome(message)
@@ -222,10 +265,13 @@ def _received(message: Message, event: Received) -> Outcome:
             Code.E_WRONG_DESK,
             f"Desk {event.desk} has no part in this message, or not yet: its receipts do not count.",
         )
-    if len(message.facts) >= limits.FACTS_MAX:
+    room = limits.FACTS_MAX * (
+        1 if event.kind in MACHINE_ACTS else 2
+    )  # machines leave room for people
+    if len(message.facts) >= room:
         raise Refused(
             Code.E_TOO_LARGE,
-            f"This message has gathered {limits.FACTS_MAX} statements; no further ones are kept.",
+            f"This message has gathered {room} statements; no further ones are kept.",
         )
     late = event.kind in POSITIVE and message.first(*NEGATIVE) is not None
     fact = Fact(
@@ -239,8 +285,55 @@ def _received(message: Message, event: Received) -> Outcome:
         event.detail,
         late,
     )
-    desks = tuple(desk for desk in _parties(message) if desk)
-    return _add(message, fact, (Tell(event.sid, desks),))
+    moved = _moved(message, event)
+    effects = (Tell(event.sid, _parties(message)), *(_armed(moved) if moved is not message else ()))
+    return _add(moved, fact, effects)
+
+
+def _moved(message: Message, event: Received) -> Message:
+    """Return the message with its ladder hurried by `declined`, or delayed once by `progress` (PROTOCOL 11.8, 11.9)."""
+    ladder = message.ladder
+    if ladder is None or ladder.over:
+        return message
+    if event.kind == "declined":
+        return replace(message, ladder=escalation.hurried(ladder, event.received))
+    if event.kind == "progress":
+        after = escalation.held(ladder, event.until)
+        return message if after is ladder else replace(message, ladder=after)
+    return message
+
+
+def _climbed(message: Message, event: Climbed) -> Outcome:
+    """Take in one stage: each is taken once, in order, and never after a person's word (invariants I1, I4)."""
+    ladder = message.ladder
+    if message.holds(event.sid) or message.settled or (ladder and event.stage != ladder.at):
+        return Outcome(message)
+    fact = Fact(
+        "exhausted" if event.kind == EXHAUSTED else "escalated",
+        event.sid,
+        "",
+        "",
+        event.at,
+        event.at,
+        detail=event.kind,
+        stage=event.stage,
+        next_at=event.next_at,
+    )
+    engaged = event.kind == BACKUP and bool(message.origin.backup)
+    effects: list[Effect] = [Offer(message.origin.backup)] if engaged else []
+    after = message
+    if ladder:
+        if not event.passed_over:
+            effects += [
+                Page(message.origin.to, handle, event.stage, event.kind)
+                for handle in ladder.stage.handles
+            ]
+        after = replace(
+            message, ladder=escalation.climbed(ladder, event.at, skipped=event.passed_over)
+        )
+        effects += _armed(after)
+    after = replace(after, facts=(*after.facts, fact))
+    return Outcome(after, (Tell(event.sid, _parties(after)), *effects))
 
 
 def _parties(message: Message) -> tuple[str, ...]:
@@ -255,10 +348,9 @@ def _add(message: Message, fact: Fact, effects: tuple[Effect, ...]) -> Outcome:
 def _settle(before: Message, after: Message, effects: Iterable[Effect]) -> Outcome:
     """Derive what follows from the facts alone: timers, the waiting count, the time to drop the envelope."""
     found = list(effects)
-    if (after.settled and not before.settled) or (
-        after.first("expired") and not before.first("expired")
-    ):
+    if before.open and not after.open:
         found.append(Disarm(EXPIRE))
+        found += [Disarm(LADDER), Unpage()] if after.ladder else []
     if after.waiting and (after.settled or after.first("delivered", "expired")):
         after = replace(after, waiting=False)
         found.append(Waiting(after.origin.to, -1))
@@ -270,6 +362,42 @@ def _settle(before: Message, after: Message, effects: Iterable[Effect]) -> Outco
             Drop(min(latest, max(grace, closed.received + limits.ENVELOPE_AFTER_CLOSED_S)))
         )
     return Outcome(after, tuple(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A stage that is due now, as it must be signed: the fields of `escalated`, or most of those of `exhausted`."""
+
+    stage: int
+    kind: str
+    cause: str
+    next_at: int
+    passed_over: bool
+
+
+def rung(message: Message, now: int, reachable: Collection[str]) -> Rung | None:
+    """Return the one stage of the ladder that is due at *now*, or None (too early, settled, or at its end).
+
+    *reachable* are the recipient's endpoint handles that the relay can page.
+    """
+    ladder = message.ladder
+    if ladder is None or ladder.over or not message.open or now < ladder.due:
+        return None
+    stage = ladder.stage
+    why = escalation.passed_over(stage, reachable)
+    after = escalation.climbed(ladder, now, skipped=bool(why))
+    declined = any(
+        fact.kind == "declined" and fact.received >= ladder.last for fact in message.facts
+    )
+    early = declined and now < stage.due
+    cause = why or (escalation.DECLINED if early else escalation.TIMEOUT)
+    return Rung(ladder.at, stage.kind, cause, after.due, bool(why))
+
+
+def unopenable(message: Message, devices: Collection[str]) -> bool:
+    """Whether every one of the recipient's *devices* said that it cannot open the message: never called silence."""
+    failed = {fact.by for fact in message.facts if fact.kind == "failed"}
+    return bool(devices) and failed >= set(devices) and message.first("delivered") is None
 
 
 def expired(message: Message, now: int) -> bool:
