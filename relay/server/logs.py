@@ -60,7 +60,6 @@ KINDS_MAX = 512
 
 _RUN = re.compile(r"[A-Za-z0-9_+/=-]{28,}")
 """Longer than any word, shorter than any token, key, seed or identifier in any spelling used here."""
-_EVENT = re.compile(r"[a-z][a-z0-9 ,.'-]{0,99}\Z")
 
 
 def blank(text: str) -> str:
@@ -86,10 +85,6 @@ def only_known_keys(logger: WrappedLogger, method: str, event: Event) -> Event:
             found[key] = value[
                 :TEXT_CHARACTERS_MAX
             ]  # the operator's own folders, by the operator's own words
-        elif key == "event":
-            found[key] = (
-                value if isinstance(value, str) and _EVENT.match(value) else blank(str(value))
-            )
         elif key in KEYS:
             found[key] = _plain(value)
         else:
