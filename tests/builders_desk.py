@@ -221,6 +221,10 @@ class Seat:
             raise ConnectionRefusedError("This desk's way to the relay is down.")
 
         self.dial = self.desk._link._dial = nobody
+        self.cut()
+
+    def cut(self) -> None:
+        """Break this seat's line; it may come back."""
         if self.socket is not None:
             self.socket.cut()
 

@@ -327,6 +327,26 @@ def test_an_acceptance_that_lies_does_not_hide_the_message(still: World, device:
     assert device.take(letter_of(still, NOW, nonce="3"), accepted=b"junk").taken is Taken.SHOWN
 
 
+def test_a_statement_that_came_before_its_message_is_compared_with_it(
+    still: World, device: Device
+) -> None:
+    """A receipt may come while the copy is parked: once it opens, one about another text counts for nothing (C8)."""
+    letter = letter_of(still, NOW)
+    right, wrong = (
+        receipt.make("delivered", {**fields, "msg": letter.msg, "desk": "AU", "at": NOW}, signer)
+        for fields, signer in (
+            ({"statement": letter.statement.sid}, still.device("AU", "au-02")),
+            ({"statement": "ab" * 32}, still.device("AU", "au-02")),
+        )
+    )
+    with device.archive.commit():
+        for one in (right, wrong):
+            device.records.keep(device.records.prove(one.wire, None).statement, "AU", NOW)
+    device.take(letter)
+    assert device.records.holds(right.sid)
+    assert not device.records.holds(wrong.sid)
+
+
 # Parked, not refused
 
 

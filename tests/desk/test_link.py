@@ -146,6 +146,23 @@ def test_after_five_weeks_off_nobody_can_seal_for_it_and_the_officer_is_told_who
     perform(story, tmp_path)
 
 
+def test_what_was_put_off_is_sent_when_the_line_is_back(tmp_path: Path) -> None:
+    """Nobody could open it a moment ago: after a new connection it is tried at once, not half a minute later."""
+
+    async def story(stage: Stage) -> None:
+        vn = await stage.seat("VN")
+        sent = await vn.send("AU")
+        await vn.until(lambda: vn.told("refused"))
+        au = await stage.seat("AU")
+        vn.cut()
+        begun = stage.clock.now()
+        await vn.desk.wait(sent["statement"], "delivered", 60)
+        assert stage.clock.now() - begun < 10
+        assert au.connected
+
+    perform(story, tmp_path)
+
+
 def test_old_secrets_are_destroyed_on_time(tmp_path: Path) -> None:
     """A prekey's secret goes seven days after its last day, and not before (8.7, claim C3)."""
 
@@ -490,6 +507,7 @@ def test_a_clock_that_is_set_while_connected_is_noticed(tmp_path: Path) -> None:
         sent = await vn.send("AU", expires=stage.clock.now() + DAY)
         await vn.desk.wait(sent["msg"], "delivered", 60)
         assert (await vn.desk.status())["clock_offset"] == 900
+        assert not au.told("disconnected")
         assert len(await au.shown()) == 1
 
     perform(story, tmp_path)
@@ -628,6 +646,34 @@ def test_a_recorded_by_another_key_is_not_believed(tmp_path: Path) -> None:
         assert (await au.desk.status())["receipts"] == 0
         assert len(await au.shown()) == 1
         assert sent["msg"]
+
+    perform(story, tmp_path)
+
+
+def test_a_recorded_of_another_receipt_clears_nothing(tmp_path: Path) -> None:
+    """A true `recorded` that names something else: what it does not name stays on the shelf (PROTOCOL 10)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        fields = {
+            "sids": ["ab" * 32],
+            "relay": stage.world.service,
+            "instance": stage.world.instance,
+        }
+        other = receipt.make("recorded", {**fields, "at": stage.clock.now()}, stage.world.evidence)
+
+        def bend(data: bytes) -> list[bytes]:
+            if data[0] == Type.ANSWER and b"vnd.poc24.recorded.v1" in data:
+                return [data[:5] + other.wire]
+            return [data]
+
+        lying(au, stage, bend)
+        await au.until(lambda: au.connected)
+        await vn.until(lambda: vn.connected)
+        await vn.send("AU")
+        await au.until(lambda: au.told("message"))
+        await stage.settle()
+        assert (await au.desk.status())["receipts"] == 1
 
     perform(story, tmp_path)
 
