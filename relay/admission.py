@@ -7,7 +7,6 @@ PROTOCOL 16; nothing here reads a clock, a store or a socket.
 from collections.abc import Collection, Iterable, Sequence
 
 from keys.directory import Directory, Member
-
 from keys.errors import Code, Refused
 from keys.statement import Peeked, Statement, peek
 from relay.core import limits

@@ -322,7 +322,7 @@ async def test_a_crash_before_the_old_one_was_told(world: World, store: Store) -
     async def crash(*_: object) -> None:
         raise Failed("The power is cut here.")
 
-    exchange.deadlines.fire = crash  # type: ignore[method-assign]
+    exchange.deadlines.fire = crash  # type: ignore[method-assign, assignment]
     with pytest.raises(Failed):
         await exchange.submit(anew.wire, sealed, NOW)
     recovered = await relay_of(world, store, NOW + 1, prekeys=False, start=False)

@@ -431,7 +431,10 @@ def test_watch_prints_a_line_for_each_step(network: Network) -> None:
     """`desk watch --json` is one object on a line, at once; it ends quietly with Ctrl-C."""
     line = command(network.folder / "AU", "watch", "--json")
     # Unbuffered: what select sees must not hide in a buffer of this process.
+    # A shell that runs these tests in the background ignores SIGINT, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     watching = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    signal.signal(signal.SIGINT, before)
     assert watching.stdout is not None
     assert watching.stderr is not None
     try:
