@@ -316,6 +316,17 @@ async def test_waiting_counts_a_message_once(store: Store) -> None:
     assert await store.check() == []
 
 
+async def test_waiting_counts_once_among_many_at_once(store: Store) -> None:
+    """The same when the steps come together, each standing on the one before."""
+    await store.commit(first("a", waiting=(("AU", 1), ("VN", 1))))
+    steps = [("AU", -1), ("AU", -1), ("VN", -1), ("VN", 1), ("VN", 1), ("FJ", 1), ("FJ", 1)]
+    changes = [Change(msg_of("a"), n, b"d", waiting=(step,)) for n, step in enumerate(steps, 1)]
+    outcomes = await asyncio.gather(*map(store.commit, changes))
+    assert outcomes == [Committed(version, ()) for version in range(2, 9)]
+    assert (await store.counts())["waiting"] == 2
+    assert await store.check() == []
+
+
 # Statements and the log
 
 

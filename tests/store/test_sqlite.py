@@ -150,6 +150,7 @@ async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
     assert len(told) >= 1050
     store = SqliteStore(path)
     await store.start(NOW)
+    assert path.with_name(path.name + "-wal").stat().st_size == 0  # copied back before serving
     logged = set(await store.log_entries(0, 10**9))
     for name in told:
         assert await store.envelope(msg_of(name)) == sealed(name)
@@ -451,6 +452,26 @@ async def test_stop_finishes_what_waits(store: SqliteStore, path: Path) -> None:
     assert not wal.exists() or wal.stat().st_size == 0
 
 
+async def test_stop_waits_for_what_came_at_the_last_moment(store: SqliteStore) -> None:
+    """A call that came after the thread's last look, and before the loop knew of it, is done before
+    the file closes.
+    """
+    assert store._writer
+    turns, ended = store._writer.turns, threading.Event()
+
+    def noted() -> None:
+        turns()
+        ended.set()
+
+    store._writer.turns = noted  # type: ignore[method-assign]
+    one = asyncio.ensure_future(store.commit(first("a")))
+    await asyncio.sleep(0)
+    assert ended.wait(30)  # the loop stands still meanwhile
+    late = asyncio.ensure_future(store.commit(first("late")))
+    await asyncio.gather(store.stop(), one)
+    assert await late == Committed(1, ())
+
+
 async def test_the_write_ahead_log_stays_small(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -513,6 +534,31 @@ async def test_a_setting_that_does_not_take_is_refused(
         with pytest.raises(Failed, match=name) as told:
             await SqliteStore(path).start(NOW)
     assert told.value.exit_code == 78
+    store = SqliteStore(path)
+    await store.start(NOW)
+    await store.stop()
+
+
+async def test_the_start_insists_on_the_checkpoint(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If what an earlier process left cannot be copied back, nobody is served: after a failed sync
+    it may be lost.
+    """
+    executed: list[str] = []
+
+    class Busy(sqlite3.Connection):
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            executed.append(sql)
+            busy = sql == "PRAGMA wal_checkpoint(TRUNCATE)"
+            return super().execute("SELECT 1, 5, 0" if busy else sql, *args)
+
+    connect = sqlite3.connect
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **k, factory=Busy))
+        with pytest.raises(Failed, match="write-ahead log"):
+            await SqliteStore(path).start(NOW)
+    assert all(sql.startswith("PRAGMA") for sql in executed if "sqlite_master" not in sql)
     store = SqliteStore(path)
     await store.start(NOW)
     await store.stop()
