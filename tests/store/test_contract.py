@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store_builders import (
+from builders_store import (
     NOW,
     digest,
     first,

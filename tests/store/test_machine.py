@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from builders_store import NOW, digest, kept, msg_of, prekey, sealed
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from store_builders import NOW, digest, kept, msg_of, prekey, sealed
 
 from relay.store.base import PREKEY_KEPT_AFTER, Change, Entry, Store, Timer
 from relay.store.memory import MemoryStore

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_builders import NOW, digest, first, kept, message_to, msg_of, sealed
+from builders_store import NOW, digest, first, kept, message_to, msg_of, sealed
 
 from keys.errors import Failed
 from relay.core import tlog
@@ -114,7 +114,7 @@ import asyncio, os, sys
 from pathlib import Path
 from relay.store.base import Committed
 from relay.store.sqlite import SqliteStore
-from store_builders import NOW, first, kept, message_to, msg_of
+from builders_store import NOW, first, kept, message_to, msg_of
 
 async def main():
     store = SqliteStore(Path(sys.argv[1]))
@@ -166,7 +166,7 @@ import asyncio, resource, signal, sys
 from pathlib import Path
 from keys.errors import Failed
 from relay.store.sqlite import SqliteStore
-from store_builders import NOW, first
+from builders_store import NOW, first
 
 async def main():
     store = SqliteStore(Path(sys.argv[1]))
