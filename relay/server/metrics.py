@@ -4,8 +4,10 @@ Every combination of labels exists from the first scrape, at 0, so that `increas
 are closed lists. A moment is a timestamp, not an age; 0 means that there is nothing to report.
 """
 
+import itertools
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
@@ -46,6 +48,7 @@ RECEIPTS: Mapping[str, str] = {
 RESULTS = ("ok", "stale", "bad_signature", "refused")
 
 TIMERS = (law.EXPIRE, law.LADDER, law.REPLACE)
+TIMER_RESULTS = ("fired", "superseded", "caught_up", "failed")
 CAUGHT_UP_S = 5
 """A timer that fires later than this was caught up: the relay was away when it fell due."""
 STAGES = ("0", "1", "2", "3", "4")
@@ -54,6 +57,7 @@ STORE_OPS = ("commit", "keep", "put_directory", "put_prekeys", "purge")
 LIMITS = ("rate", "body", "sessions", "slow_reader", "calls")
 DESK_STATES = ("connected", "quiet", "unreachable", "never")
 DIRECTIONS = ("forward", "backward")
+EXPIRING = ("tls", "directory")
 
 HTTP_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 HANDOVER_S = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 180, 600)
@@ -63,6 +67,24 @@ LAG_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 STORE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 
+class Children(dict[tuple[str, ...], Any]):
+    """The series of one metric by their labels, all of them made at once.
+
+    A label that nobody foresaw makes a series of its own: a number is no reason for a call to fail.
+    """
+
+    def __init__(self, metric: Any, *labels: Iterable[str]) -> None:
+        """Make the product of *labels*; none at all if no labels are given."""
+        keys = itertools.product(*labels) if labels else ()
+        super().__init__((key, metric.labels(*key)) for key in keys)
+        self._metric = metric
+
+    def __missing__(self, key: tuple[str, ...]) -> Any:
+        """Make the series of other labels."""
+        found = self[key] = self._metric.labels(*key)
+        return found
+
+
 class Metrics:
     """Every number of one relay, in one registry. Fulfils the corridor's ``Meter``."""
 
@@ -70,173 +92,91 @@ class Metrics:
         self, registry: CollectorRegistry, *, version: str, routes: Iterable[tuple[str, str]] = ()
     ) -> None:
         """Register everything; *routes* are (method, template) of the HTTP calls."""
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # one more line per series, which nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # one more line per series
         self.registry = registry
-        build = Gauge(
-            "relay_build_info",
-            "1, with versions as labels",
-            ["version", "python"],
-            registry=registry,
-        )
+        build = self._gauge("relay_build_info", "1, with versions as labels", "version", "python")
         build.labels(version, platform.python_version()).set(1)
-        self._register_messages(registry)
-        self._register_machine(registry)
-        self._http = Histogram(
-            "relay_http_request_duration_seconds",
-            "Time of an HTTP call, by route template",
-            ["route", "method", "code"],
-            buckets=HTTP_S,
-            registry=registry,
-        )
+        self._register_messages()
+        self._register_ladders()
+        self._register_machine()
+        what = "Time of an HTTP call, by route template"
+        labels = ("route", "method", "code")
+        calls = self._times("relay_http_request_duration_seconds", what, HTTP_S, *labels)
+        self._http = Children(calls)
         for method, route in routes:
             for code in CODES:
-                self._http.labels(route, method, code)
+                self._http[route, method, code] = calls.labels(route, method, code)
 
-    def _register_messages(self, registry: CollectorRegistry) -> None:
-        accepted = Counter(
-            "relay_messages_accepted",
-            "Messages taken responsibility for",
-            ["priority", "mode"],
-            registry=registry,
-        )
-        self._accepted = {
-            (one, mode): accepted.labels(one, mode) for one in PRIORITIES for mode in MODES
-        }
-        rejected = Counter(
-            "relay_messages_rejected", "Submissions refused", ["reason"], registry=registry
-        )
-        self._rejected = {
-            reason: rejected.labels(reason)
-            for reason in (*sorted(set(REASONS.values())), MALFORMED)
-        }
-        handover = Histogram(
-            "relay_handover_seconds",
-            "From accepted to the first delivery",
-            ["priority"],
-            buckets=HANDOVER_S,
-            registry=registry,
-        )
-        self._handover = {priority: handover.labels(priority) for priority in PRIORITIES}
-        acknowledge = Histogram(
-            "relay_acknowledge_seconds",
-            "From accepted to a person's acknowledgement, by the ladder's stage at that moment",
-            ["priority", "stage"],
-            buckets=ACKNOWLEDGE_S,
-            registry=registry,
-        )
-        self._acknowledge = {
-            (one, stage): acknowledge.labels(one, stage) for one in PRIORITIES for stage in STAGES
-        }
-        acks = Counter("relay_acks", "Receipts of desks", ["kind", "result"], registry=registry)
-        self._acks = {
-            (kind, result): acks.labels(kind, result)
-            for kind in RECEIPTS.values()
-            for result in RESULTS
-        }
-        escalations = Counter(
-            "relay_escalations",
-            "Stages of ladders that were reached or passed over",
-            ["priority", "kind", "cause"],
-            registry=registry,
-        )
-        self._escalations = {
-            (one, kind, cause): escalations.labels(one, kind, cause)
-            for one in PRIORITIES
-            for kind in STAGE_KINDS
-            for cause in CAUSES
-        }
-        exhausted = Counter(
-            "relay_escalations_exhausted",
-            "Ladders that ended without a person",
-            ["priority"],
-            registry=registry,
-        )
-        self._exhausted = {one: exhausted.labels(one) for one in PRIORITIES}
-        self._open = Gauge(
-            "relay_open_messages", "Messages whose end of life is still ahead", registry=registry
-        )
-        desks = Gauge(
-            "relay_desks",
-            "Desks of the directory by when they were last here",
-            ["state"],
-            registry=registry,
-        )
-        self._desks = {state: desks.labels(state) for state in DESK_STATES}
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(name, what, labels, registry=self.registry)
 
-    def _register_machine(self, registry: CollectorRegistry) -> None:
-        self._timers = Gauge("relay_timers", "Armed timers", registry=registry)
-        fired = Counter(
-            "relay_timer_fired",
-            "Timers that were acted upon",
-            ["kind", "result"],
-            registry=registry,
-        )
-        outcomes = ("fired", "superseded", "caught_up", "failed")
-        self._fired = {
-            (kind, result): fired.labels(kind, result) for kind in TIMERS for result in outcomes
-        }
-        lateness = Histogram(
-            "relay_timer_lateness_seconds",
-            "How late a timer was acted upon",
-            ["kind"],
-            buckets=LATENESS_S,
-            registry=registry,
-        )
-        self._lateness = {kind: lateness.labels(kind) for kind in TIMERS}
-        self._oldest_due = Gauge(
+    def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
+        return Gauge(name, what, labels, registry=self.registry)
+
+    def _times(self, name: str, what: str, edges: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, what, labels, buckets=edges, registry=self.registry)
+
+    def _register_messages(self) -> None:
+        what = "Messages taken responsibility for"
+        accepted = self._counter("relay_messages_accepted", what, "priority", "mode")
+        self._accepted = Children(accepted, PRIORITIES, MODES)
+        rejected = self._counter("relay_messages_rejected", "Submissions refused", "reason")
+        self._rejected = Children(rejected, sorted({*REASONS.values(), MALFORMED}))
+        what = "From accepted to the first delivery"
+        handover = self._times("relay_handover_seconds", what, HANDOVER_S, "priority")
+        self._handover = Children(handover, PRIORITIES)
+        what = "From accepted to a person's acknowledgement, by the ladder's stage at that moment"
+        labels = ("priority", "stage")
+        acknowledge = self._times("relay_acknowledge_seconds", what, ACKNOWLEDGE_S, *labels)
+        self._acknowledge = Children(acknowledge, PRIORITIES, STAGES)
+        acks = self._counter("relay_acks", "Receipts of desks", "kind", "result")
+        self._acks = Children(acks, sorted(set(RECEIPTS.values())), RESULTS)
+        self._open = self._gauge("relay_open_messages", "Messages whose end of life is ahead")
+        desks = self._gauge("relay_desks", "Desks of the directory by when they were here", "state")
+        self._desks = Children(desks, DESK_STATES)
+        self._sessions = self._gauge("relay_sessions", "Open sessions of devices")
+
+    def _register_ladders(self) -> None:
+        what = "Stages of ladders that were reached or passed over"
+        escalations = self._counter("relay_escalations", what, "priority", "kind", "cause")
+        self._escalations = Children(escalations, PRIORITIES, STAGE_KINDS, CAUSES)
+        what = "Ladders that ended without a person"
+        exhausted = self._counter("relay_escalations_exhausted", what, "priority")
+        self._exhausted = Children(exhausted, PRIORITIES)
+        self._timers = self._gauge("relay_timers", "Armed timers")
+        fired = self._counter("relay_timer_fired", "Timers that were acted upon", "kind", "result")
+        self._fired = Children(fired, TIMERS, TIMER_RESULTS)
+        what = "How late a timer was acted upon"
+        lateness = self._times("relay_timer_lateness_seconds", what, LATENESS_S, "kind")
+        self._lateness = Children(lateness, TIMERS)
+        self._oldest_due = self._gauge(
             "relay_timer_oldest_due_timestamp_seconds",
             "Oldest timer that should have fired; 0 = none",
-            registry=registry,
         )
-        self._loop_success = Gauge(
-            "relay_timer_loop_last_success_timestamp_seconds",
-            "Last whole turn of the timer loop",
-            registry=registry,
+        self._loop_success = self._gauge(
+            "relay_timer_loop_last_success_timestamp_seconds", "Last whole turn of the timer loop"
         )
-        offset = Gauge(
-            "relay_clock_offset_seconds",
-            "Wall clock against the running clock since start",
-            ["reference"],
-            registry=registry,
+
+    def _register_machine(self) -> None:
+        what = "Wall clock against the running clock since start"
+        self._clock_offset = self._gauge("relay_clock_offset_seconds", what, "reference")
+        self._clock_offset.labels("wall")
+        steps = self._counter("relay_clock_steps", "Steps of the wall clock", "direction")
+        self._clock_steps = Children(steps, DIRECTIONS)
+        what = "How late the event loop wakes a sleeper"
+        self.event_loop_lag = self._times("relay_event_loop_lag_seconds", what, LAG_S)
+        what = "A durable write, from asking to knowing"
+        writes = self._times("relay_store_transaction_seconds", what, STORE_S, "op")
+        self._store = Children(writes, STORE_OPS)
+        what = "Writes whose outcome is unknown"
+        self._store_errors = Children(
+            self._counter("relay_store_errors", what, "reason"), STORE_OPS
         )
-        self._clock_offset = offset.labels("wall")
-        steps = Counter(
-            "relay_clock_steps", "Steps of the wall clock", ["direction"], registry=registry
-        )
-        self._clock_steps = {direction: steps.labels(direction) for direction in DIRECTIONS}
-        self.event_loop_lag = Histogram(
-            "relay_event_loop_lag_seconds",
-            "How late the event loop wakes a sleeper",
-            buckets=LAG_S,
-            registry=registry,
-        )
-        transaction = Histogram(
-            "relay_store_transaction_seconds",
-            "A durable write, from asking to knowing",
-            ["op"],
-            buckets=STORE_S,
-            registry=registry,
-        )
-        self._store = {op: transaction.labels(op) for op in STORE_OPS}
-        errors = Counter(
-            "relay_store_errors", "Writes whose outcome is unknown", ["reason"], registry=registry
-        )
-        self._store_errors = {op: errors.labels(op) for op in STORE_OPS}
-        expiry = Gauge(
-            "relay_key_expiry_timestamp_seconds",
-            "When a key or signature runs out; 0 = none",
-            ["kind"],
-            registry=registry,
-        )
-        self._expiry = {kind: expiry.labels(kind) for kind in ("tls", "directory")}
-        hits = Counter(
-            "relay_limit_hits",
-            "How often a limit turned something away",
-            ["limit"],
-            registry=registry,
-        )
-        self._limits = {limit: hits.labels(limit) for limit in LIMITS}
-        self._sessions = Gauge("relay_sessions", "Open sessions of devices", registry=registry)
+        what = "When a key or signature runs out; 0 = none"
+        expiry = self._gauge("relay_key_expiry_timestamp_seconds", what, "kind")
+        self._expiry = Children(expiry, EXPIRING)
+        what = "How often a limit turned something away"
+        self._limits = Children(self._counter("relay_limit_hits", what, "limit"), LIMITS)
 
     # What the corridor reports (relay.exchange.Meter)
 
@@ -246,7 +186,7 @@ class Metrics:
 
     def refused(self, code: Code) -> None:
         """Count a submission that was refused."""
-        self._rejected[REASONS.get(code, MALFORMED)].inc()
+        self._rejected[REASONS.get(code, MALFORMED),].inc()
 
     def receipt(self, kind: str, result: str) -> None:
         """Count a receipt: kind of PROTOCOL 10, result ok, stale, bad_signature, refused."""
@@ -254,7 +194,7 @@ class Metrics:
 
     def handover(self, priority: str, seconds: int) -> None:
         """Observe the time from acceptance to the first delivery."""
-        self._handover[priority].observe(seconds)
+        self._handover[priority,].observe(seconds)
 
     def acknowledged(self, priority: str, seconds: int) -> None:
         """Observe the time from acceptance to a person's acknowledgement; there is no ladder yet, so stage 0."""
@@ -265,12 +205,12 @@ class Metrics:
         if result == "fired" and lateness > CAUGHT_UP_S:
             result = "caught_up"
         self._fired[kind, result].inc()
-        self._lateness[kind].observe(lateness)
+        self._lateness[kind,].observe(lateness)
 
     def climbed(self, priority: str, stage: int, kind: str, cause: str) -> None:
         """Count a step of a ladder, and separately the end of one (kind exhausted)."""
         if kind == EXHAUSTED:
-            self._exhausted[priority].inc()
+            self._exhausted[priority,].inc()
         else:
             self._escalations[priority, kind, cause].inc()
 
@@ -278,11 +218,11 @@ class Metrics:
 
     def http(self, route: str, method: str, status: int, seconds: float) -> None:
         """Observe one HTTP call."""
-        self._http.labels(route, method, f"{status // 100}xx").observe(seconds)
+        self._http[route, method, f"{status // 100}xx"].observe(seconds)
 
     def limited(self, limit: str) -> None:
         """Count that a limit (one of LIMITS) turned something away."""
-        self._limits[limit].inc()
+        self._limits[limit,].inc()
 
     def sessions(self, count: int) -> None:
         """Set how many sessions are open."""
@@ -290,8 +230,8 @@ class Metrics:
 
     def desks(self, counts: Mapping[str, int]) -> None:
         """Set how many desks are in each state."""
-        for state, gauge in self._desks.items():
-            gauge.set(counts.get(state, 0))
+        for state in DESK_STATES:
+            self._desks[state,].set(counts.get(state, 0))
 
     def turned(self, now: int, oldest_due: int) -> None:
         """Note a whole turn of the timer loop; *oldest_due* 0 if nothing is overdue."""
@@ -300,11 +240,11 @@ class Metrics:
 
     def clock(self, offset: float) -> None:
         """Set how far the wall clock has moved against the running clock since start, in seconds."""
-        self._clock_offset.set(offset)
+        self._clock_offset.labels("wall").set(offset)
 
     def stepped(self, seconds: float) -> None:
         """Count a step of the wall clock."""
-        self._clock_steps["forward" if seconds > 0 else "backward"].inc()
+        self._clock_steps["forward" if seconds > 0 else "backward",].inc()
 
     def counted(self, counts: Mapping[str, int]) -> None:
         """Take over the store's own numbers (Store.counts)."""
@@ -313,12 +253,12 @@ class Metrics:
 
     def stored(self, op: str, seconds: float) -> None:
         """Observe a durable write."""
-        self._store[op].observe(seconds)
+        self._store[op,].observe(seconds)
 
     def store_failed(self, op: str) -> None:
         """Count a write whose outcome is unknown."""
-        self._store_errors[op].inc()
+        self._store_errors[op,].inc()
 
     def expires(self, kind: str, at: int) -> None:
         """Set when something (tls, directory) runs out, seconds UTC."""
-        self._expiry[kind].set(at)
+        self._expiry[kind,].set(at)

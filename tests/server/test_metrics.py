@@ -41,7 +41,7 @@ def test_every_receipt_has_a_kind(metrics: Metrics) -> None:
 
 def test_every_timer_has_its_series(metrics: Metrics) -> None:
     """Each timer of the core, with each result; one that fires late was caught up."""
-    for kind in (law.EXPIRE, law.REPLACE):
+    for kind in (law.EXPIRE, law.LADDER, law.REPLACE):
         for result in ("fired", "superseded", "failed"):
             metrics.fired(kind, result, 0)
     metrics.fired(law.EXPIRE, "fired", 6)
@@ -65,3 +65,14 @@ async def test_writes_are_timed_and_failures_counted(metrics: Metrics) -> None:
     value = metrics.registry.get_sample_value
     assert value("relay_store_transaction_seconds_count", {"op": "keep"}) == 1
     assert value("relay_store_errors_total", {"reason": "keep"}) == 1
+
+
+def test_a_label_that_nobody_foresaw_breaks_no_call(metrics: Metrics) -> None:
+    """Counting comes after the commit: an unknown kind makes a series of its own, and no exception."""
+    metrics.fired("retention", "fired", 0)
+    metrics.climbed("urgent", 1, "path", "a new cause")
+    metrics.climbed("urgent", 4, "exhausted", "timeout")
+
+    value = metrics.registry.get_sample_value
+    assert value("relay_timer_fired_total", {"kind": "retention", "result": "fired"}) == 1
+    assert value("relay_escalations_exhausted_total", {"priority": "urgent"}) == 1
