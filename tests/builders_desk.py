@@ -36,6 +36,8 @@ from relay.store.memory import MemoryStore
 from relay.wire import content, receipt
 from relay.wire.envelope import Header
 
+Tamper = Callable[[bytes], list[bytes]]
+"""Sees each frame from the relay; returns what arrives in its place."""
 DAY = 86_400
 PATIENCE_S = 120
 """Virtual seconds in which anything that should happen by itself has happened."""
@@ -221,6 +223,20 @@ class Seat:
             raise ConnectionRefusedError("This desk's way to the relay is down.")
 
         self.dial = self.desk._link._dial = nobody
+        self.cut()
+
+    def through(self, tamper: Tamper) -> None:
+        """Let every later line of this seat go through *tamper* on its way from the relay; the present one is cut."""
+        honest = self._dial_of(self.stage)
+
+        async def dial() -> MemorySocket:
+            self.stage.line.on_dial = lambda _near, far: setattr(far, "tamper", tamper)
+            try:
+                return await honest()
+            finally:
+                self.stage.line.on_dial = None
+
+        self.desk._link._dial = dial
         self.cut()
 
     def cut(self) -> None:

@@ -1,23 +1,18 @@
 """The desk's line to the real relay, in memory and in virtual time: days off, outages, restarts, crashes, lies."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from builders_desk import DAY, Seat, Stage, perform
+from builders_desk import DAY, Stage, perform
 from builders_keys import World, seed
 from builders_loop import MemorySocket
 
 from keys.errors import Code, Refused
-from keys.identity import Role, Signer
 from keys.statement import unb64u
 from relay.desk import link as links
-from relay.desk.archive import Archive
 from relay.desk.shelves import SEED_SHELF
 from relay.store.memory import MemoryStore
-from relay.wire import frames, receipt
-from relay.wire.frames import Frame, Type
+from relay.wire.frames import Type
 
 SETTLED_S = 660
 """A prekey that the relay has had for ten minutes binds its senders (PROTOCOL 8.7)."""
@@ -279,7 +274,7 @@ def test_what_was_kept_is_not_fetched_again(tmp_path: Path) -> None:
 
         await au.stop()
         au.start()
-        lying(au, stage, count)
+        au.through(count)
         await stage.settle()
         assert au.connected
         assert Type.NOTIFY not in pushed
@@ -465,6 +460,49 @@ def test_a_desk_whose_keys_were_swapped_is_not_written_to(tmp_path: Path) -> Non
     perform(story, tmp_path)
 
 
+def test_what_waits_is_not_sent_with_an_expired_directory(tmp_path: Path) -> None:
+    """Signed while it was fresh, sent when it is not: held and told, until somebody signs a new timestamp (8.5)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        await vn.desk.recipients("AU", "")
+        vn.away()
+        sent = await vn.send("AU", expires=stage.clock.now() + DAY)
+        await stage.clock.sleep(2 * 3600)
+        vn.back(stage)
+        await vn.until(lambda: vn.told("refused"))
+        assert (vn.told("refused")[0]["code"], vn.told("refused")[0]["final"]) == (
+            "E_DIRECTORY_STALE",
+            False,
+        )
+        await stage.settle()
+        assert await au.shown() == []
+        await stage.freshen()
+        await vn.desk.wait(sent["msg"], "delivered", 60)
+
+    perform(story, tmp_path)
+
+
+def test_what_waits_is_not_sent_to_swapped_keys(tmp_path: Path) -> None:
+    """The registrar swapped the recipient's keys while the message waited: it stays, and a person must telephone."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        await vn.desk.recipients("AU", "")
+        vn.away()
+        await vn.send("AU")
+        stage.world.swap_desk_key("AU", stage.clock.now())
+        await stage.publish()
+        vn.back(stage)
+        await vn.until(lambda: vn.told("refused"))
+        assert vn.told("refused")[0]["code"] == "E_DESK_KEY_CHANGED"
+        await stage.settle()
+        assert await au.shown() == []
+        assert (await vn.desk.status())["outbox"] == 1
+
+    perform(story, tmp_path)
+
+
 # Clocks
 
 
@@ -513,314 +551,6 @@ def test_a_clock_that_is_set_while_connected_is_noticed(tmp_path: Path) -> None:
     perform(story, tmp_path)
 
 
-# A relay that lies
-
-
-Tamper = Callable[[bytes], list[bytes]]
-
-
-def lying(seat: Seat, stage: Stage, tamper: Tamper) -> None:
-    """Let every later line of one seat go through *tamper* on its way from the relay."""
-    honest = stage.line.dial
-
-    async def dial() -> MemorySocket:
-        def bend(_near: MemorySocket, far: MemorySocket) -> None:
-            far.tamper = tamper
-
-        stage.line.on_dial = bend
-        try:
-            return await honest()
-        finally:
-            stage.line.on_dial = None
-
-    seat.desk._link._dial = dial
-    stage.line.cut()
-
-
-def resigned(kind: str, world: World) -> Tamper:
-    """Return a tamper that signs every statement of *kind* in an answer by a key of its own."""
-    other = Signer(Role.RELAY, seed("a relay that is not the relay"))
-
-    def tamper(data: bytes) -> list[bytes]:
-        if data[0] == Type.ANSWER and f"vnd.poc24.{kind}.v1".encode() in data:
-            found = receipt.read(data[5:], {kind}, world.evidence.public)
-            return [data[:5] + receipt.make(kind, dict(found.fields), other).wire]
-        return [data]
-
-    return tamper
-
-
-def test_an_acceptance_by_another_key_is_not_believed(tmp_path: Path) -> None:
-    """A false `accepted`: an event, no acceptance, and the message stays to be sent (E_SIGNER)."""
-
-    async def story(stage: Stage) -> None:
-        vn = await stage.seat("VN")
-        await stage.seat("AU")
-        honest = stage.line.dial
-        lying(vn, stage, resigned("accepted", stage.world))
-        await vn.until(lambda: vn.connected)
-        sent = await vn.send("AU")
-        await vn.until(lambda: vn.told("refused"))
-        assert vn.told("refused")[0]["code"] == "E_SIGNER"
-        assert vn.told("refused")[0]["final"] is False
-        assert "accepted" not in await vn.kinds(sent["msg"])
-        vn.desk._link._dial = honest
-        stage.line.cut()
-        await vn.desk.wait(sent["msg"], "accepted", 120)
-
-    perform(story, tmp_path)
-
-
-def test_an_acceptance_of_something_else_is_not_believed(tmp_path: Path) -> None:
-    """Signed by the relay, but of a submission that was not made here: no proof for this message (E_PROOF)."""
-
-    async def story(stage: Stage) -> None:
-        vn = await stage.seat("VN")
-        await stage.seat("AU")
-        world = stage.world
-
-        def bend(data: bytes) -> list[bytes]:
-            if data[0] == Type.ANSWER and b"vnd.poc24.accepted.v1" in data:
-                found = receipt.read(data[5:], {"accepted"}, world.evidence.public)
-                other = {**found.fields, "submission": "ab" * 32}
-                return [data[:5] + receipt.make("accepted", other, world.evidence).wire]
-            return [data]
-
-        lying(vn, stage, bend)
-        await vn.until(lambda: vn.connected)
-        sent = await vn.send("AU")
-        await vn.until(lambda: vn.told("refused"))
-        assert vn.told("refused")[0]["code"] == "E_PROOF"
-        assert "accepted" not in await vn.kinds(sent["msg"])
-
-    perform(story, tmp_path)
-
-
-def test_a_statement_under_another_messages_name_is_not_kept(tmp_path: Path) -> None:
-    """A true `delivered` of one message, passed on as if it were another's: refused with an event (E_BINDING)."""
-
-    async def story(stage: Stage) -> None:
-        vn, au = await stage.seat("VN"), await stage.seat("AU")
-        first = await vn.send("AU", nonce=b"1" * 16)
-        await vn.desk.wait(first["msg"], "delivered", 60)
-        await stage.settle()
-        (held,) = [one for one in vn.desk._records.of([first["msg"]]) if one.kind == "delivered"]
-
-        def bend(data: bytes) -> list[bytes]:
-            if data[0] == Type.STATEMENT and b"vnd.poc24.delivered" in data:
-                head, _wire = frames.split(data[5:], 2)
-                other = au.act("acknowledged", first["msg"], first["statement"])
-                return [data[:5] + frames.join(head, other.wire)]
-            return [data]
-
-        lying(vn, stage, bend)
-        await vn.until(lambda: vn.connected)
-        await au.until(lambda: au.connected)
-        second = await vn.send("AU", nonce=b"2" * 16)
-        await vn.until(lambda: vn.told("refused"))
-        assert vn.told("refused")[0]["code"] == "E_BINDING"
-        assert (await vn.desk.timeline(second["msg"]))["state"] == "accepted"
-        assert (await vn.desk.timeline(first["msg"]))["state"] == "delivered"
-        assert held.verified
-
-    perform(story, tmp_path)
-
-
-def test_a_recorded_by_another_key_is_not_believed(tmp_path: Path) -> None:
-    """A false `recorded`: the receipt stays on its shelf and is posted again."""
-
-    async def story(stage: Stage) -> None:
-        vn, au = await stage.seat("VN"), await stage.seat("AU")
-        honest = stage.line.dial
-        lying(au, stage, resigned("recorded", stage.world))
-        await vn.until(lambda: vn.connected)
-        await au.until(lambda: au.connected)
-        sent = await vn.send("AU")
-        await au.until(lambda: au.told("message"))
-        await stage.settle()
-        assert (await au.desk.status())["receipts"] == 1
-        assert [one["code"] for one in au.told("refused")] == ["E_SIGNER"]
-        au.desk._link._dial = honest
-        stage.line.cut()
-        await stage.clock.sleep(1200)
-        assert (await au.desk.status())["receipts"] == 0
-        assert len(await au.shown()) == 1
-        assert sent["msg"]
-
-    perform(story, tmp_path)
-
-
-def test_a_recorded_of_another_receipt_clears_nothing(tmp_path: Path) -> None:
-    """A true `recorded` that names something else: what it does not name stays on the shelf (PROTOCOL 10)."""
-
-    async def story(stage: Stage) -> None:
-        vn, au = await stage.seat("VN"), await stage.seat("AU")
-        fields = {
-            "sids": ["ab" * 32],
-            "relay": stage.world.service,
-            "instance": stage.world.instance,
-        }
-        other = receipt.make("recorded", {**fields, "at": stage.clock.now()}, stage.world.evidence)
-
-        def bend(data: bytes) -> list[bytes]:
-            if data[0] == Type.ANSWER and b"vnd.poc24.recorded.v1" in data:
-                return [data[:5] + other.wire]
-            return [data]
-
-        lying(au, stage, bend)
-        await au.until(lambda: au.connected)
-        await vn.until(lambda: vn.connected)
-        await vn.send("AU")
-        await au.until(lambda: au.told("message"))
-        await stage.settle()
-        assert (await au.desk.status())["receipts"] == 1
-
-    perform(story, tmp_path)
-
-
-def test_another_relays_challenge_is_not_answered(tmp_path: Path) -> None:
-    """A relay in between forwards another one's challenge: no CONNECT leaves, and somebody hears (PROTOCOL 12)."""
-
-    async def story(stage: Stage) -> None:
-        vn = await stage.seat("VN")
-
-        def rename(data: bytes) -> list[bytes]:
-            return [data.replace(b'"relay":"poc24-test"', b'"relay":"poc24-evil"')]
-
-        before = len(stage.line.open)
-        lying(vn, stage, rename)
-        await vn.until(lambda: vn.told("refused"))
-        assert before
-        assert vn.told("refused")[0]["code"] == "E_AUTH"
-        assert "poc24-evil" in vn.told("refused")[0]["text"]
-        await stage.settle()
-        assert not vn.connected
-        assert len(vn.told("refused")) == 1
-        assert all(socket.sent == 0 for socket in stage.line.open)
-
-    perform(story, tmp_path)
-
-
-def test_a_relay_that_gives_other_bytes_is_asked_again(tmp_path: Path) -> None:
-    """A pickup answered with a changed envelope: nothing is shown, somebody hears, the honest bytes open later."""
-
-    async def story(stage: Stage) -> None:
-        vn, au = await stage.seat("VN"), await stage.seat("AU")
-        lied: list[int] = []
-
-        def bend(data: bytes) -> list[bytes]:
-            if data[0] == Type.ANSWER and b"poc24/1 envelope" in data and not lied:
-                lied.append(1)
-                return [data[:-1] + bytes([data[-1] ^ 1])]
-            return [data]
-
-        lying(au, stage, bend)
-        await au.until(lambda: au.connected)
-        await vn.until(lambda: vn.connected)
-        await vn.send("AU")
-        await au.until(lambda: au.told("refused"))
-        assert au.told("refused")[0]["code"] == "E_BINDING"
-        assert await au.shown() == []
-        await au.until(lambda: au.told("message"))
-        assert len(await au.shown()) == 1
-
-    perform(story, tmp_path)
-
-
-def test_a_statement_that_was_changed_is_kept_apart(tmp_path: Path) -> None:
-    """A bit of `delivered` flipped on its way: shown as unverified, counts for nothing, and the desk goes on."""
-
-    async def story(stage: Stage) -> None:
-        vn, au = await stage.seat("VN"), await stage.seat("AU")
-
-        def bend(data: bytes) -> list[bytes]:
-            if data[0] == Type.STATEMENT and b"vnd.poc24.delivered" in data:
-                head, wire = frames.split(data[5:], 2)
-                place = wire.index(b'"sig":"') + 20
-                other = b"A" if wire[place : place + 1] != b"A" else b"B"
-                bent = wire[:place] + other + wire[place + 1 :]
-                return [data[:5] + frames.join(head, bent)]
-            return [data]
-
-        lying(vn, stage, bend)
-        await vn.until(lambda: vn.connected)
-        await au.until(lambda: au.connected)
-        sent = await vn.send("AU")
-        await vn.until(lambda: vn.told("refused"))
-        assert vn.told("refused")[0]["code"] == "E_SIGNATURE"
-        await stage.settle()
-        found = await vn.desk.timeline(sent["msg"])
-        assert found["state"] == "accepted"
-        (line,) = [line for line in found["lines"] if line["what"] == "delivered"]
-        assert line["verified"] is False
-        assert "counts for nothing" in line["text"]
-        assert (await vn.desk.status())["outbox"] == 1
-
-    perform(story, tmp_path)
-
-
-def test_a_relay_that_floods_is_left(tmp_path: Path) -> None:
-    """More pushes than any honest relay has under way: the line is dropped, memory stays bounded (back-pressure)."""
-
-    async def story(stage: Stage) -> None:
-        vn = await stage.seat("VN")
-        body = frames.pack(Type.DIRECTORY, {"version": 1})
-        push = frames.encode(Frame(Type.DIRECTORY, 0, body))
-
-        def flood(data: bytes) -> list[bytes]:
-            return [push] * 1000 + [data]
-
-        lying(vn, stage, flood)
-        await vn.until(lambda: vn.told("refused"))
-        assert vn.told("refused")[0]["code"] == "E_ENCODING"
-
-        def flood_later(data: bytes) -> list[bytes]:
-            return [data, *[push] * 1000] if data[0] == Type.ANSWER else [data]
-
-        lying(vn, stage, flood_later)
-        await vn.until(lambda: any(one["code"] == "E_TOO_LARGE" for one in vn.told("refused")))
-
-    perform(story, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        b"",
-        b"\xff\x00\x00\x00\x00",
-        frames.encode(Frame(Type.ANSWER, 77, b"{}")),
-        frames.encode(Frame(Type.NOTIFY, 0, b"not json")),
-        frames.encode(Frame(Type.STATEMENT, 0, b"\x00\x00\x00\xff")),
-        frames.encode(Frame(Type.SUBMIT, 1, b"")),
-        frames.encode(Frame(Type.DRAINING, 0, b"[]")),
-    ],
-    ids=["empty", "unknown", "unasked", "notify", "statement", "call", "draining"],
-)
-def test_junk_from_the_relay_ends_the_line_and_nothing_else(tmp_path: Path, frame: bytes) -> None:
-    """Whatever bytes come: the session ends with an event, the desk comes back and works."""
-
-    async def story(stage: Stage) -> None:
-        vn, au = await stage.seat("VN"), await stage.seat("AU")
-        sent_junk: list[int] = []
-
-        def bend(data: bytes) -> list[bytes]:
-            if vn.connected and not sent_junk:
-                sent_junk.append(1)
-                return [frame, data]
-            return [data]
-
-        lying(vn, stage, bend)
-        await stage.settle()
-        await stage.publish()
-        sent = await vn.send("AU")
-        await vn.desk.wait(sent["msg"], "delivered", 300)
-        assert sent_junk
-        assert vn.told("disconnected")
-        assert au.connected
-
-    perform(story, tmp_path)
-
-
 # Coming back
 
 
@@ -844,93 +574,6 @@ def test_a_draining_relay_says_when_to_come_back(tmp_path: Path) -> None:
         await stage.restart()
         await vn.until(lambda: vn.connected)
         assert stage.line.dialled - dialled <= 4
-
-    perform(story, tmp_path)
-
-
-# Crashes at every commit
-
-
-class Crash(Exception):
-    """The machine stops here."""
-
-
-class Fragile:
-    """Lets one archive crash at its n-th commit from now, before or after the disk has it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Watch every archive; none crashes yet."""
-        self._left: dict[Path, tuple[int, bool]] = {}
-        dead: list[Archive] = []
-        barrier, run = Archive._barrier, Archive._run
-
-        def crash_at_the_barrier(archive: Archive) -> None:
-            left, durable = self._left.get(archive.path, (-1, False))
-            if left > 0:
-                self._left[archive.path] = (left - 1, durable)
-            if left != 0:
-                barrier(archive)
-                return
-            del self._left[archive.path]
-            if durable:
-                barrier(archive)
-            dead.append(archive)
-            raise Crash
-
-        def nothing_after_a_crash(archive: Archive, *arguments: Any) -> Any:
-            if any(archive is one for one in dead):
-                raise Crash
-            return run(archive, *arguments)
-
-        monkeypatch.setattr(Archive, "_barrier", crash_at_the_barrier)
-        monkeypatch.setattr(Archive, "_run", nothing_after_a_crash)
-
-    def arm(self, seat: Seat, commits: int, *, durable: bool) -> None:
-        """Crash at the commit after *commits* further ones."""
-        self._left[seat.path] = (commits, durable)
-
-    def disarm(self, seat: Seat) -> bool:
-        """Return whether it had crashed."""
-        return self._left.pop(seat.path, None) is None
-
-
-@pytest.mark.parametrize("durable", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("side", ["VN", "AU"])
-def test_a_crash_between_any_two_steps_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: str, *, durable: bool
-) -> None:
-    """Killed at the 1st, 2nd, 3rd ... commit of a journey and started again: delivered, and shown exactly once."""
-    fragile = Fragile(monkeypatch)
-
-    async def story(stage: Stage) -> None:
-        vn, au = await stage.seat("VN"), await stage.seat("AU")
-        victim = vn if side == "VN" else au
-        journeys = 0
-        while True:
-            fragile.arm(victim, journeys, durable=durable)
-            made = vn.write("AU", body=b'{"n":%d}' % journeys, ack_by=0)
-            parts = (made["header"], made["statement"], made["body"])
-            try:
-                sent = await vn.desk.send(*parts)
-            except Crash:
-                await vn.restart()
-                sent = await vn.desk.send(*parts)
-            for _again in range(2):
-                assert victim.task is not None
-                await stage.clock.sleep(20)
-                if victim.task.done():
-                    await victim.restart()
-            await vn.desk.wait(sent["msg"], "delivered", 300)
-            await stage.settle()
-            journeys += 1
-            shown = await au.shown()
-            assert len(shown) == journeys
-            assert {one["state"] for one in shown} == {"delivered"}
-            assert (await au.desk.status())["receipts"] == 0
-            assert (await vn.desk.status())["outbox"] == 0
-            if not fragile.disarm(victim):
-                break
-        assert journeys > 3
 
     perform(story, tmp_path)
 
