@@ -27,16 +27,13 @@ from typing import Any, Self
 from keys import suite
 from keys.errors import Failed, Refused
 from relay import errors
-from relay.desk.shelves import SEED_SHELF, SHELVES
+from relay.desk.shelves import OWN_TO_A_DEVICE, SEED_SHELF, SHELVES
 
 VERSION = 1
 """Format of the file (user_version). A file of a newer format is refused, never guessed at."""
 APPLICATION_ID = 0x706F6334
 LABEL = b"poc24/1 archive\n"
 KEY_BYTES = 32
-OWN_TO_A_DEVICE = frozenset({(SEED_SHELF, ""), ("prekey", ""), ("meta", "key"), ("meta", "cursor")})
-"""(shelf, row; "" for all) that a restore leaves out: a new device has prekeys and a cursor of its own."""
-
 Row = dict[str, Any]
 """A row as read: its id, its columns in the clear, and its sealed columns opened (bytes; b"" where none was kept)."""
 
@@ -63,7 +60,7 @@ class Archive:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
         self._file = _open(path)
         try:
-            self._check_version()
+            _check_version(self._file, path)
             self._create(self._file)
             self._check_key()
             if recovery:
@@ -71,24 +68,6 @@ class Archive:
         except BaseException:
             self._file.close()
             raise
-
-    def _check_version(self) -> None:
-        (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        (application,) = self._file.execute("PRAGMA application_id").fetchone()
-        if version > VERSION:
-            raise Failed(
-                f"The archive {self.path} is of format {version}, from a newer version of this program, which knows "
-                f"formats up to {VERSION}. It was left untouched.",
-                hint="Install the newer version again, or give another --home.",
-                exit_code=errors.CONFIGURATION,
-            )
-        (tables,) = self._file.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and application != APPLICATION_ID:
-            raise Failed(
-                f"The file {self.path} is a database, but not a desk's archive. It was left untouched.",
-                hint="Move it away or give another --home.",
-                exit_code=errors.CONFIGURATION,
-            )
 
     @staticmethod
     def _create(file: sqlite3.Connection) -> None:
@@ -346,15 +325,8 @@ class Archive:
             raise Failed(f"There is no backup at {backup}.", exit_code=66)
         source = _open(backup, writing=False)
         try:
-            try:
-                (wrapped,) = source.execute("SELECT wrapped FROM recovery").fetchone()
-            except (sqlite3.Error, TypeError):
-                raise Failed(
-                    f"{backup} is not a backup that a recovery key opens.",
-                    hint="Backups name a recovery key only if desk.toml had one (`recovery`) when they were made.",
-                    exit_code=errors.BAD_DATA,
-                ) from None
-            old = suite.unwrap(seed, wrapped, LABEL)
+            _check_version(source, backup)
+            old = suite.unwrap(seed, _wrapped(source, backup), LABEL)
             made = cls(path, key, recovery=recovery)
             try:
                 made._take_from(source, old)
@@ -363,6 +335,12 @@ class Archive:
                 path.unlink(missing_ok=True)
                 raise
             return made
+        except sqlite3.Error as error:
+            raise Failed(
+                f"The backup {backup} is damaged ({error}).",
+                hint="Use an older backup; the messages since then can be fetched from the relay while they live.",
+                exit_code=errors.BAD_DATA,
+            ) from None
         finally:
             source.close()
 
@@ -381,6 +359,49 @@ class Archive:
                         for name in shelf.sealed
                     }
                     self.put(table, row["id"], {name: row[name] for name in shelf.clear}, opened)
+
+
+def _check_version(file: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file of a newer format, and a database that is not an archive; nothing is written to either."""
+    try:
+        (version,) = file.execute("PRAGMA user_version").fetchone()
+        (application,) = file.execute("PRAGMA application_id").fetchone()
+        (tables,) = file.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError:
+        raise _no_archive(path) from None
+    if tables and application != APPLICATION_ID:
+        raise Failed(
+            f"The file {path} is a database, but not a desk's archive. It was left untouched.",
+            hint="Move it away or give another --home.",
+            exit_code=errors.CONFIGURATION,
+        )
+    if version > VERSION:
+        raise Failed(
+            f"The archive {path} is of format {version}, from a newer version of this program, which knows "
+            f"formats up to {VERSION}. It was left untouched.",
+            hint="Install the newer version again, or give another --home.",
+            exit_code=errors.CONFIGURATION,
+        )
+
+
+def _no_archive(path: Path) -> Failed:
+    return Failed(
+        f"The file {path} is no archive, or it is damaged.",
+        hint="Move it away and restore a backup: desk restore BACKUP.",
+        exit_code=errors.BAD_DATA,
+    )
+
+
+def _wrapped(source: sqlite3.Connection, path: Path) -> bytes:
+    """Return the archive key as it is wrapped for the desk's recovery key."""
+    found = source.execute("SELECT wrapped FROM recovery").fetchone()
+    if found is None:
+        raise Failed(
+            f"{path} is not a backup that a recovery key opens.",
+            hint="Backups name a recovery key only if desk.toml had one (`recovery`) when they were made.",
+            exit_code=errors.BAD_DATA,
+        )
+    return bytes(found[0])
 
 
 def _bound(table: str, row: str, column: str) -> bytes:
@@ -419,11 +440,7 @@ def _open(path: Path, *, writing: bool = True) -> sqlite3.Connection:
             exit_code=errors.TRY_AGAIN,
         ) from None
     except sqlite3.DatabaseError:
-        raise Failed(
-            f"The file {path} is no archive, or it is damaged.",
-            hint="Move it away and restore a backup: desk restore BACKUP.",
-            exit_code=errors.BAD_DATA,
-        ) from None
+        raise _no_archive(path) from None
     if mode != "wal" or level != 2:
         file.close()
         raise Failed(

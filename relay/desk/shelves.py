@@ -115,3 +115,6 @@ SHELVES: Mapping[str, Shelf] = MappingProxyType(
         "note": Shelf({"at": _INTEGER}, ("value",), ("at",)),
     }
 )
+
+OWN_TO_A_DEVICE = frozenset({(SEED_SHELF, ""), ("prekey", ""), ("meta", "key"), ("meta", "cursor")})
+"""(shelf, row; "" for all) that a restore leaves out: a new device has prekeys and a cursor of its own."""

@@ -280,6 +280,28 @@ def test_a_backup_says_what_is_wrong(tmp_path: Path) -> None:
     assert not new.exists()
 
 
+def test_a_backup_that_is_newer_or_damaged_is_refused(tmp_path: Path) -> None:
+    """A backup of a newer format, and one with a hole in it: a sentence each, and no half archive is left behind."""
+    path, copy, new = tmp_path / "a.db", tmp_path / "backup.db", tmp_path / "b.db"
+    with Archive(path, KEY, recovery=suite.prekey_public(RECOVERY)) as archive:
+        fill(archive)
+        archive.backup(copy)
+    whole = copy.read_bytes()
+    with sqlite3.connect(copy) as file:
+        file.execute(f"PRAGMA user_version = {archives.VERSION + 1}")
+    file.close()
+    with pytest.raises(Failed, match="newer version of this program"):
+        Archive.restore(copy, new, OTHER, seed=RECOVERY)
+    middle = len(whole) // 2
+    copy.write_bytes(whole[:middle] + bytes(8192) + whole[middle + 8192 :])
+    with pytest.raises((Failed, Refused)):
+        Archive.restore(copy, new, OTHER, seed=RECOVERY)
+    copy.write_bytes(b"no database at all" * 1000)
+    with pytest.raises(Failed, match="no archive, or it is damaged"):
+        Archive.restore(copy, new, OTHER, seed=RECOVERY)
+    assert not new.exists()
+
+
 def test_another_recovery_key_takes_the_place_of_the_first(tmp_path: Path) -> None:
     """When desk.toml names another recovery key, the old one opens no later backup."""
     path, copy, new = tmp_path / "a.db", tmp_path / "backup.db", tmp_path / "b.db"
