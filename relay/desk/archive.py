@@ -7,10 +7,9 @@
         archive.put("message", sid, {"received": now}, {"body": body})
         archive.put("posting", other, {"msg": msg}, {"wire": delivered})
 
-Names, states and times stand in the clear so that rows can be found; headers, statements, bodies, keys and the
-directory are sealed under the archive key (XChaCha20-Poly1305), each bound to its table, row and column, so that
-nothing can be moved or swapped in the file. The key itself lives in the device's key ring and, wrapped, in the file
-for the desk's recovery key. What stands where is said in :mod:`relay.desk.shelves`.
+What stands where, in the clear or sealed, is said in :mod:`relay.desk.shelves`. Sealed is XChaCha20-Poly1305 under the
+archive key, bound to table, row and column, so that nothing can be moved or swapped in the file. The key itself lives
+in the device's key ring and, wrapped, in the file for the desk's recovery key.
 
 The file has one holder and is used in the thread that opened it. A commit takes about a disk's flush; the
 desk waits for it, because nothing may leave the desk before it is kept.
@@ -116,11 +115,11 @@ class Archive:
         self._file.close()
 
     def __enter__(self) -> Self:
-        """Return the archive; it is closed at the end of the block."""
+        """Return the archive."""
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        """Close the file."""
+        """Close it."""
         self.close()
 
     # One step, one commit
