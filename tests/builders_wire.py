@@ -328,6 +328,20 @@ def values_of(kind: str, /, **changes: Any) -> dict[str, Any]:
         "closed": {"msg": some, "statement": other, "outcome": "", "desk": "AU", "at": NOW},
         "progress": {"msg": some, "desk": "AU", "tier": 1, "next_at": NOW + 60, "at": NOW},
         "expired": {"msg": some, "relay": SERVICE, "at": NOW},
+        "page": {
+            "relay": SERVICE,
+            "desk": "AU",
+            "code": "K4T7QX",
+            "priority": "urgent",
+            "mode": "actual",
+            "count": 1,
+            "oldest": 0,
+            "repeat": 0,
+            "language": "en",
+            "text": "URGENT request waits. Code K4T7QX",
+            "pad": "....",
+            "at": NOW,
+        },
         "connect": {"nonce": some, "relay": SERVICE, "desk": "AU", "at": NOW},
     }
     return {**every[kind], **changes}

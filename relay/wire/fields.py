@@ -20,6 +20,10 @@ _ORIGIN = re.compile(r"[!-*,-~]{1,200}\Z")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _MEDIA = re.compile(r"[!-~]{1,128}\Z")
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]{1,255}\Z")
+_LANGUAGE = re.compile(r"[a-z]{2,3}\Z")
+_PAGE_CODE = re.compile(r"[2-9A-HJ-NP-Z]{6}\Z")
+_LINE = re.compile(r"[^\x00-\x1f\x7f]{1,400}\Z")
+_DOTS = re.compile(r"\.{0,400}\Z")
 
 
 def _matches(pattern: re.Pattern[str]) -> Check:
@@ -47,6 +51,15 @@ media_type = _matches(_MEDIA)
 """A type's name: printable ASCII, at most 128 characters."""
 file_name = _matches(_NAME)
 """A file's name without path: no control character, no slash, at most 255 characters."""
+
+language = _matches(_LANGUAGE)
+"""A language's code, as in ISO 639."""
+page_code = _matches(_PAGE_CODE)
+"""Six characters that can be told apart when read aloud: no 0, 1, I, O."""
+line = _matches(_LINE)
+"""One line of text for a person: 1 to 400 characters, none of them a control character."""
+dots = _matches(_DOTS)
+"""Filling that makes lengths equal: 0 to 400 dots."""
 
 
 def integer(least: int, most: int) -> Check:

@@ -16,7 +16,7 @@ from keys.errors import Code, Refused
 from keys.identity import Role, Signer
 from keys.statement import ORIGIN_BYTES_MAX, STATEMENT_BYTES_MAX, Peeked, Statement
 from relay.wire import fields
-from relay.wire.envelope import ENVELOPE_BYTES_MAX
+from relay.wire.envelope import ENVELOPE_BYTES_MAX, MODES, PRIORITIES
 from relay.wire.fields import Check
 
 ATTACHMENTS_MAX = 16
@@ -26,6 +26,9 @@ PICKUP_MAX = 64
 RECORD_MAX = 64
 """Receipts that one ``recorded`` may name."""
 STAGES_MAX = 32
+PAGE_COUNT_MAX = 99
+PAGE_MINUTES_MAX = 999
+"""What a page's text has room for: it says this number also where there are more."""
 
 ORIGIN_KINDS = ("request", "answer", "refusal", "info")
 STAGE_KINDS = ("path", "backstop", "backup")
@@ -208,6 +211,23 @@ KINDS: Mapping[str, Shape] = MappingProxyType(
             },
         ),
         "expired": Shape(Role.RELAY, {"msg": _ID, "relay": _RELAY, "at": _TIME}),
+        "page": Shape(
+            Role.RELAY,
+            {
+                "relay": _RELAY,
+                "desk": _DESK,
+                "code": fields.page_code,
+                "priority": fields.one_of(PRIORITIES),
+                "mode": fields.one_of(MODES),
+                "count": fields.integer(1, PAGE_COUNT_MAX),
+                "oldest": fields.integer(0, PAGE_MINUTES_MAX),
+                "repeat": fields.integer(0, 1),
+                "language": fields.language,
+                "text": fields.line,
+                "pad": fields.dots,
+                "at": _TIME,
+            },
+        ),
         "connect": Shape(
             Role.DEVICE, {"nonce": _ID, "relay": _INSTANCE, "desk": _DESK, "at": _TIME}
         ),
