@@ -13,7 +13,7 @@ from keys.identity import Signer
 from relay.core import limits
 from relay.core import message as law
 from relay.core.escalation import EXHAUSTED
-from relay.core.events import Attested, Climbed, Disarm, Event, Replaced
+from relay.core.events import Attested, Climbed, Disarm, Event, Replaced, Unreached
 from relay.core.message import Message, Outcome, Rung
 from relay.ledger import Known, Ledger, keep
 from relay.meter import Meter
@@ -104,6 +104,10 @@ class Deadlines:
             self._meter.climbed(message.origin.priority, due.stage, due.kind, due.cause)
             if not due.passed_over:
                 return
+
+    async def unreachable(self, msg: str, stage: int, now: int) -> None:
+        """Let the ladder move on at once: the pager gave up every page of this stage (PROTOCOL 11.12)."""
+        await self._step(msg, Unreached(stage, now), ())
 
     def _said(self, message: Message, due: Rung, now: int) -> tuple[str, dict[str, Any]]:
         """Return the kind and fields of the statement that proves a stage (PROTOCOL 10)."""

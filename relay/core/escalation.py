@@ -59,6 +59,8 @@ class Ladder:
     """Whether the one delay by `progress` was used."""
     last: int = 0
     """When the last stage fired; the next one keeps the minimum gap from it."""
+    hurry: str = ""
+    """Why the next stage does not wait for its planned time, as a cause; "" if it does."""
 
     @property
     def over(self) -> bool:
@@ -142,11 +144,22 @@ def climbed(ladder: Ladder, now: int, *, skipped: bool = False) -> Ladder:
     return Ladder(ladder.plan, at, max(planned, now + ladder.plan.minimum_gap), ladder.delayed, now)
 
 
-def hurried(ladder: Ladder, now: int) -> Ladder:
-    """Return the ladder after a person declined: the next stage fires at once (PROTOCOL 11.8)."""
-    if ladder.over:
+def hurried(ladder: Ladder, now: int, cause: str = DECLINED) -> Ladder:
+    """Return the ladder after a person declined, or nobody could be paged: the next stage fires at once (11.8)."""
+    if ladder.over or ladder.due <= now:
         return ladder
-    return Ladder(ladder.plan, ladder.at, min(ladder.due, now), ladder.delayed, ladder.last)
+    return Ladder(ladder.plan, ladder.at, now, ladder.delayed, ladder.last, cause)
+
+
+def unreached(ladder: Ladder, stage: int, now: int) -> Ladder:
+    """Return the ladder after every page of stage number *stage* failed for good (PROTOCOL 11.12).
+
+    Only the stage that fired last counts, and only a ``backstop``: what :func:`passed_over` would have said of it, had
+    it been known. The other kinds turn to devices and mailboxes too, which need no page.
+    """
+    if ladder.over or stage != ladder.at - 1 or ladder.plan.stages[stage].kind != BACKSTOP:
+        return ladder
+    return hurried(ladder, now, UNREACHABLE)
 
 
 def held(ladder: Ladder, until: int) -> Ladder:
@@ -157,4 +170,4 @@ def held(ladder: Ladder, until: int) -> Ladder:
     if ladder.over or ladder.delayed or ladder.stage.kind == EXHAUSTED:
         return ladder
     due = min(max(ladder.due, until), ladder.due + ladder.plan.progress)
-    return Ladder(ladder.plan, ladder.at, due, due > ladder.due, ladder.last)
+    return Ladder(ladder.plan, ladder.at, due, due > ladder.due, ladder.last, ladder.hurry)

@@ -7,6 +7,7 @@ event               source
 ``Received``        a receipt that a desk's device or officer signed: delivered, acknowledged, closed ...
 ``Attested``        a statement that the relay itself signed: offered, expired
 ``Climbed``         a stage of the ladder was reached or passed over: escalated, or exhausted at its end
+``Unreached``       every page of a stage failed for good, as the pager says
 ``Replaced``        the sender sealed the same request anew under another message id
 ==================  ==========================================================================================
 
@@ -97,6 +98,14 @@ class Climbed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreached:
+    """No page of stage number *stage* can arrive any more: there was nobody to turn to after all (PROTOCOL 11.12)."""
+
+    stage: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Replaced:
     """The sender sealed the same request anew; *by* is the new message id (PROTOCOL 9.3)."""
 
@@ -104,7 +113,7 @@ class Replaced:
     at: int
 
 
-Event = Accepted | Received | Attested | Climbed | Replaced
+Event = Accepted | Received | Attested | Climbed | Unreached | Replaced
 
 
 @dataclass(frozen=True, slots=True)

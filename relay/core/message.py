@@ -35,6 +35,7 @@ from relay.core.events import (
     Replaced,
     Tell,
     Unpage,
+    Unreached,
     Waiting,
 )
 
@@ -248,6 +249,8 @@ def step(message: Message, event: Event) -> Outcome:
             return _add(message, fact, (Tell(event.sid, desks),))
         case Climbed():
             return _climbed(message, event)
+        case Unreached():
+            return _unreached(message, event)
         case Replaced():
             if message.replaced_by:
                 return Outcome(message)
@@ -301,6 +304,18 @@ def _moved(message: Message, event: Received) -> Message:
         after = escalation.held(ladder, event.until)
         return message if after is ladder else replace(message, ladder=after)
     return message
+
+
+def _unreached(message: Message, event: Unreached) -> Outcome:
+    """Let the ladder move on at once from a stage where nobody could be paged."""
+    ladder = message.ladder
+    if ladder is None or not message.open:
+        return Outcome(message)
+    after = escalation.unreached(ladder, event.stage, event.at)
+    if after is ladder:
+        return Outcome(message)
+    moved = replace(message, ladder=after)
+    return Outcome(moved, _armed(moved))
 
 
 def _climbed(message: Message, event: Climbed) -> Outcome:
@@ -386,11 +401,8 @@ def rung(message: Message, now: int, reachable: Collection[str]) -> Rung | None:
     stage = ladder.stage
     why = escalation.passed_over(stage, reachable)
     after = escalation.climbed(ladder, now, skipped=bool(why))
-    declined = any(
-        fact.kind == "declined" and fact.received >= ladder.last for fact in message.facts
-    )
-    early = declined and now < stage.due
-    cause = why or (escalation.DECLINED if early else escalation.TIMEOUT)
+    early = ladder.hurry if now < stage.due else ""
+    cause = why or early or escalation.TIMEOUT
     return Rung(ladder.at, stage.kind, cause, after.due, bool(why))
 
 
