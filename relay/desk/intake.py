@@ -59,7 +59,7 @@ class Intake:
                     self._records.keep_unverified(sid, kind, msg, wire, now)
             text = f"A statement of kind {kind!r} does not verify. {refused}"
             return self._notes.add(now, "refused", msg, refused.code, text)
-        if proven.statement["msg"] != msg:
+        if proven.statement.fields.get("msg") != msg:
             text = f"The relay passed on a statement of kind {kind!r} under another message's name."
             return self._notes.add(now, "refused", msg, "E_BINDING", text)
         with self._archive.commit():
@@ -75,7 +75,7 @@ class Intake:
                 proven = self._records.prove(held.wire, letter.about if letter else None)
             except Refused:
                 continue
-            if proven.statement["msg"] == held.msg:
+            if proven.statement.fields.get("msg") == held.msg:
                 with self._archive.commit():
                     self.keep(proven, held.received)
                 events.append(said(proven))

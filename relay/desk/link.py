@@ -347,10 +347,14 @@ class Link:
         return [post for post in posts if post.sid not in named]
 
     def _put_off(self, posts: Sequence[Post]) -> None:
-        if posts:
-            with self._archive.commit():
-                for post in posts:
-                    self._records.postpone(post, self._clock.now())
+        if not posts:
+            return
+        now = self._clock.now()
+        with self._archive.commit():
+            given_up = [post for post in posts if not self._records.postpone(post, now)]
+        for post in given_up:
+            text = "No relay knew the message of a receipt in all its life; it is posted no more."
+            self._hear(self._notes.add(now, "refused", post.msg, Code.E_UNKNOWN, text))
 
     # The house
 

@@ -98,7 +98,7 @@ def by_relay(
         if suite.kid_of(instance.evidence_key) == peeked.keyid:
             found = receipt.finish(peeked, wire, kinds, instance.evidence_key)
             named = found.fields.get("instance", instance.origin)
-            if found["relay"] != service or named != instance.origin:
+            if found.fields.get("relay") != service or named != instance.origin:
                 raise Refused(
                     Code.E_BINDING, "The relay's statement names another relay or another instance."
                 )

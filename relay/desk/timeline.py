@@ -220,8 +220,12 @@ def _event(found: Proven, received: int) -> Event | None:
 
 def _line(one: Held, found: Proven, note: str, message: Message | None) -> Line:
     statement, member = found.statement, found.member
-    text = SAYS[statement.kind]
-    if statement.kind == "failed":
+    text = SAYS.get(statement.kind, statement.kind)
+    if statement.kind == "escalated":
+        text += f" to {statement['kind']} ({statement['cause']})"
+    elif statement.kind == "exhausted" and statement["outcome"] == "unopenable":
+        text = SAYS["failed"] + ", nor could any other: telephone"
+    elif statement.kind == "failed":
         text += f" ({statement['code']})"
     elif statement.kind == "closed":
         text += ": answered" if statement["outcome"] else " without an answer"

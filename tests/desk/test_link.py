@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from builders_desk import DAY, Stage, perform
+from builders_desk import DAY, Seat, Stage, perform
 from builders_keys import World, seed
 from builders_loop import MemorySocket
 
@@ -284,15 +284,39 @@ def test_what_was_kept_is_not_fetched_again(tmp_path: Path) -> None:
     perform(story, tmp_path)
 
 
+def test_one_device_that_fails_is_no_reason_to_seal_anew(tmp_path: Path) -> None:
+    """While another device of the recipient may still open it, nothing is sent again (PROTOCOL 10, failed)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        other = await stage.seat("AU", "au-02")
+        await other.stop()
+        garble(au)
+        sent = await vn.send("AU")
+        await au.until(lambda: au.told("failed"))
+        await stage.settle()
+        assert (await vn.desk.show(sent["msg"]))["msgs"] == [sent["msg"]]
+        other.start()
+        await vn.desk.wait(sent["msg"], "delivered", 60)
+        assert (await vn.desk.show(sent["msg"]))["msgs"] == [sent["msg"]]
+
+    perform(story, tmp_path)
+
+
+def garble(seat: Seat) -> None:
+    """Spoil the prekey secrets of a device."""
+    with seat.archive.commit():
+        for row in seat.archive.find(SEED_SHELF):
+            clear = {"not_after": row["not_after"]}
+            seat.archive.put(SEED_SHELF, row["id"], clear, {"seed": seed("garbled")})
+
+
 def test_what_nobody_can_open_is_sealed_anew_once(tmp_path: Path) -> None:
     """Every device failed: one re-seal, which names the first id, and no more than one (PROTOCOL 10, failed)."""
 
     async def story(stage: Stage) -> None:
         vn, au = await stage.seat("VN"), await stage.seat("AU")
-        with au.archive.commit():
-            for row in au.archive.find(SEED_SHELF):
-                clear = {"not_after": row["not_after"]}
-                au.archive.put(SEED_SHELF, row["id"], clear, {"seed": seed("garbled")})
+        garble(au)
         sent = await vn.send("AU")
         await stage.settle()
         await stage.clock.sleep(1800)
@@ -307,6 +331,34 @@ def test_what_nobody_can_open_is_sealed_anew_once(tmp_path: Path) -> None:
         assert [one["code"] for one in au.told("failed")] == ["E_DECRYPT", "E_DECRYPT"]
 
     perform(story, tmp_path, World(officers=1))
+
+
+def test_a_receipt_that_no_relay_wants_is_given_up_aloud(tmp_path: Path) -> None:
+    """No relay knows the message, for thirty days after its expiry: then its receipt is posted no more, and noted."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        sent = await vn.send("AU")
+        await au.until(lambda: au.told("message"))
+        await stage.settle()
+        await vn.stop()
+        await au.sign("acknowledged", sent["msg"])
+        await au.stop()
+        await stage.clock.sleep(5)
+        await stage.restart(MemoryStore())
+        await stage.pass_days(20)
+        au.start()
+        await au.until(lambda: au.connected)
+        assert (await au.desk.status())["receipts"] > 0
+        await au.stop()
+        await stage.pass_days(12)
+        au.start()
+        await au.until(lambda: au.told("refused"))
+        assert au.told("refused")[0]["code"] == "E_UNKNOWN"
+        await stage.settle()
+        assert (await au.desk.status())["receipts"] == 0
+
+    perform(story, tmp_path)
 
 
 def test_an_answer_that_gets_lost_is_asked_for_again(tmp_path: Path) -> None:

@@ -253,6 +253,20 @@ def test_a_reseal_takes_the_place_of_an_older_id(world: World, sealed: Sealed) -
     assert state_of([old_life, new_life]) == "acknowledged"
 
 
+def test_the_ladders_end_is_told_in_words(world: World, sealed: Sealed) -> None:
+    """Silence and unopenable are two things, and each stage says why it was reached (PROTOCOL 10)."""
+    stage = {"stage": 1, "kind": "backstop", "cause": "timeout", "next_at": NOW + 90}
+    climbed = by_relay(world, sealed, "escalated", NOW + 60, **stage)
+    silence = by_relay(world, sealed, "exhausted", NOW + 90, stages=[], outcome="silence")
+    broken = by_relay(world, sealed, "exhausted", NOW + 90, stages=[], outcome="unopenable")
+    life = lived(world, sealed, held(climbed, NOW + 61), held(silence, NOW + 91))
+    assert life.phase == "exhausted"
+    assert life.lines[2].text.endswith("to backstop (timeout)")
+    assert "nobody's acknowledgement" in life.lines[3].text
+    life = lived(world, sealed, held(broken, NOW + 91))
+    assert "could not open" in life.lines[2].text
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [({"outcome": "ab" * 32}, "closed: answered"), ({"outcome": ""}, "closed without an answer")],
