@@ -572,6 +572,36 @@ async def test_a_revoked_officer_acknowledges_nothing(store: Store) -> None:
     assert refusal.value.code is Code.E_SIGNER
 
 
+async def test_a_revoked_device_delivers_nothing(store: Store) -> None:
+    """A device that was revoked while it held the message does no machine act any more."""
+    world = World()
+    exchange = await relay_of(world, store, NOW)
+    letter = letter_of(world, NOW)
+    await submit(exchange, letter)
+    delivered = receipt_of(world, "delivered", letter, NOW + 1)
+    world.revoke("AU", "au-01", NOW + 60)
+    await exchange.publish(world.files, NOW + 60)
+
+    with pytest.raises(Refused) as refusal:
+        await exchange.record([delivered.wire], NOW + 61)
+
+    assert refusal.value.code is Code.E_SIGNER
+
+
+async def test_a_receipt_in_another_desks_name(world: World, store: Store) -> None:
+    """What a desk signs must say of itself that it is this desk's."""
+    exchange = await relay_of(world, store, NOW)
+    letter = letter_of(world, NOW)
+    await submit(exchange, letter)
+    forged = receipt_of(world, "delivered", letter, NOW + 1)
+    lying = receipt.make("delivered", {**forged.fields, "desk": "AU-B"}, world.device("AU"))
+
+    with pytest.raises(Refused) as refusal:
+        await exchange.record([lying.wire], NOW + 1)
+
+    assert refusal.value.code is Code.E_WRONG_DESK
+
+
 async def test_receipts_at_once_all_count(world: World, store: Store) -> None:
     """Pipelined receipts of one message end in one state that holds them all."""
     exchange = await relay_of(world, store, NOW)
