@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import replace
 
-from relay.store.base import Change, Entry, Kept, PrekeyRow
+from relay.store.base import Change, Entry, Kept, PageRow, PrekeyRow
 
 NOW = 1_780_000_000
 
@@ -56,3 +56,13 @@ def prekey(name: str, start: int, end: int, desk: str = "AU", device: str = "lap
         digest(name),
         b"w" + name.encode(),
     )
+
+
+def page(name: str, of: str, **more: object) -> PageRow:
+    """Return a page about the message ``sealed(of)``, ready at once."""
+    plain = PageRow(
+        *(digest(name), msg_of(of), "AU", "duty", 1, "backstop", "urgent", "actual"),
+        created=NOW,
+        expires=NOW + 3600,
+    )
+    return replace(plain, **more)  # type: ignore[arg-type]

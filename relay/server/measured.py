@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 from keys.errors import Failed
 from relay.server.metrics import Metrics
-from relay.store.base import Change, Committed, Conflict, Full, Kept, PrekeyRow, Store
+from relay.store.base import Change, Committed, Conflict, Full, Kept, PageRow, PrekeyRow, Store
 
 Result = TypeVar("Result")
 
@@ -45,6 +45,18 @@ class _Measured:
 
     async def put_prekeys(self, rows: Sequence[PrekeyRow]) -> None:
         await self._timed("put_prekeys", self._store.put_prekeys(rows))
+
+    async def lease_pages(self, now: int, until: int, limit: int) -> tuple[PageRow, ...]:
+        return await self._timed("lease_pages", self._store.lease_pages(now, until, limit))
+
+    async def finish_page(
+        self, page: str, attempt: int, state: str, result: str, not_before: int
+    ) -> bool:
+        finished = self._store.finish_page(page, attempt, state, result, not_before)
+        return await self._timed("finish_page", finished)
+
+    async def put_mark(self, name: str, value: int) -> None:
+        await self._timed("put_mark", self._store.put_mark(name, value))
 
     async def purge(self, now: int, limit: int) -> int:
         return await self._timed("purge", self._store.purge(now, limit))

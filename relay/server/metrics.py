@@ -4,18 +4,19 @@ Every combination of labels exists from the first scrape, at 0, so that `increas
 are closed lists. A moment is a timestamp, not an age; 0 means that there is nothing to report.
 """
 
-import itertools
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from keys.errors import Code
-from relay.core import message as law
-from relay.core.escalation import EXHAUSTED
+from relay.core.escalation import BACKSTOP, BACKUP, EXHAUSTED, PATH
+from relay.core.message import Message
+from relay.server import census
+from relay.server.machine import TIMERS, Machine
+from relay.server.series import Children
 from relay.wire.envelope import MODES, PRIORITIES
-from relay.wire.receipt import CAUSES, STAGE_KINDS
+from relay.wire.receipt import CAUSES
 
 REASONS: Mapping[Code, str] = {
     Code.E_SIGNATURE: "bad_signature",
@@ -47,45 +48,28 @@ RECEIPTS: Mapping[str, str] = {
 """Receipt (PROTOCOL 10) -> kind; ``any`` is one that was refused before its kind could be believed."""
 RESULTS = ("ok", "stale", "bad_signature", "refused")
 
-TIMERS = (law.EXPIRE, law.LADDER, law.REPLACE)
 TIMER_RESULTS = ("fired", "superseded", "caught_up", "failed")
 CAUGHT_UP_S = 5
 """A timer that fires later than this was caught up: the relay was away when it fell due."""
-STAGES = ("0", "1", "2", "3", "4")
-CODES = ("2xx", "3xx", "4xx", "5xx")
-STORE_OPS = ("commit", "keep", "put_directory", "put_prekeys", "purge")
-LIMITS = ("rate", "body", "sessions", "slow_reader", "calls")
-DESK_STATES = ("connected", "quiet", "unreachable", "never")
-DIRECTIONS = ("forward", "backward")
-EXPIRING = ("tls", "directory")
+STAGES: Mapping[str, str] = {"": "0", PATH: "1", BACKSTOP: "2", BACKUP: "3", EXHAUSTED: "4"}
+"""The rung that a ladder reached last -> label ``stage``: one meaning for all desks, however long their ladders."""
+NOTICES = ("delivered", "accepted", "stage", "exhausted", "expired", "outage")
+NOTICE_RESULTS = ("ok", "late")
+SLIS = ("handover", "first_page", "acknowledge", "timer", "canary", "sender_told")
+OUTCOMES = ("met", "missed")
+CHANNELS = ("webhook", "command", "email")
+PAGE_STATES = ("ready", "leased", "sent", "failed", "cancelled", "expired")
+PAGE_RESULTS = ("sent", "delivered", "failed_temp", "failed_perm", "unknown", "suppressed")
 
-HTTP_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 HANDOVER_S = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 180, 600)
 ACKNOWLEDGE_S = (15, 30, 60, 120, 180, 300, 480, 600, 900, 1200, 1800, 3600, 7200, 14400, 86400)
 LATENESS_S = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
-LAG_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
-STORE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+FIRST_PAGE_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120)
+FIRST_PAGE_MET_S = 10
+ATTEMPT_S = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30)
 
 
-class Children(dict[tuple[str, ...], Any]):
-    """The series of one metric by their labels, all of them made at once.
-
-    A label that nobody foresaw makes a series of its own: a number is no reason for a call to fail.
-    """
-
-    def __init__(self, metric: Any, *labels: Iterable[str]) -> None:
-        """Make the product of *labels*; none at all if no labels are given."""
-        keys = itertools.product(*labels) if labels else ()
-        super().__init__((key, metric.labels(*key)) for key in keys)
-        self._metric = metric
-
-    def __missing__(self, key: tuple[str, ...]) -> Any:
-        """Make the series of other labels."""
-        found = self[key] = self._metric.labels(*key)
-        return found
-
-
-class Metrics:
+class Metrics(Machine):
     """Every number of one relay, in one registry. Fulfils the corridor's ``Meter``."""
 
     def __init__(
@@ -93,28 +77,13 @@ class Metrics:
     ) -> None:
         """Register everything; *routes* are (method, template) of the HTTP calls."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # one more line per series
-        self.registry = registry
+        super().__init__(registry, routes)
         build = self._gauge("relay_build_info", "1, with versions as labels", "version", "python")
         build.labels(version, platform.python_version()).set(1)
+        self.census = census.Census()
         self._register_messages()
         self._register_ladders()
-        self._register_machine()
-        what = "Time of an HTTP call, by route template"
-        labels = ("route", "method", "code")
-        calls = self._times("relay_http_request_duration_seconds", what, HTTP_S, *labels)
-        self._http = Children(calls)
-        for method, route in routes:
-            for code in CODES:
-                self._http[route, method, code] = calls.labels(route, method, code)
-
-    def _counter(self, name: str, what: str, *labels: str) -> Counter:
-        return Counter(name, what, labels, registry=self.registry)
-
-    def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
-        return Gauge(name, what, labels, registry=self.registry)
-
-    def _times(self, name: str, what: str, edges: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(name, what, labels, buckets=edges, registry=self.registry)
+        self._register_pages()
 
     def _register_messages(self) -> None:
         what = "Messages taken responsibility for"
@@ -128,55 +97,56 @@ class Metrics:
         what = "From accepted to a person's acknowledgement, by the ladder's stage at that moment"
         labels = ("priority", "stage")
         acknowledge = self._times("relay_acknowledge_seconds", what, ACKNOWLEDGE_S, *labels)
-        self._acknowledge = Children(acknowledge, PRIORITIES, STAGES)
+        self._acknowledge = Children(acknowledge, PRIORITIES, STAGES.values())
         acks = self._counter("relay_acks", "Receipts of desks", "kind", "result")
         self._acks = Children(acks, sorted(set(RECEIPTS.values())), RESULTS)
-        self._open = self._gauge("relay_open_messages", "Messages whose end of life is ahead")
-        desks = self._gauge("relay_desks", "Desks of the directory by when they were here", "state")
-        self._desks = Children(desks, DESK_STATES)
-        self._sessions = self._gauge("relay_sessions", "Open sessions of devices")
+        what = "Messages for which nobody has answered yet, by where they stand"
+        opened = self._gauge("relay_open_messages", what, "priority", "state")
+        self._open = Children(opened, PRIORITIES, census.STATES)
+        what = "When the oldest open message was accepted; 0 = none"
+        oldest = self._gauge("relay_oldest_unacknowledged_timestamp_seconds", what, "priority")
+        self._oldest = Children(oldest, PRIORITIES)
+        what = "What the sender was told; late: more than a minute after it was due"
+        told = self._counter("relay_sender_notices", what, "kind", "result")
+        self._notices = Children(told, NOTICES, NOTICE_RESULTS)
+        what = "Objectives met and missed: the only source of what is promised"
+        decided = self._counter("relay_deadline_outcomes", what, "sli", "outcome")
+        self._outcomes = Children(decided, SLIS, OUTCOMES)
 
     def _register_ladders(self) -> None:
         what = "Stages of ladders that were reached or passed over"
-        escalations = self._counter("relay_escalations", what, "priority", "kind", "cause")
-        self._escalations = Children(escalations, PRIORITIES, STAGE_KINDS, CAUSES)
+        escalations = self._counter("relay_escalations", what, "priority", "stage", "cause")
+        rungs = [STAGES[kind] for kind in (PATH, BACKSTOP, BACKUP)]
+        self._escalations = Children(escalations, PRIORITIES, rungs, CAUSES)
         what = "Ladders that ended without a person"
         exhausted = self._counter("relay_escalations_exhausted", what, "priority")
         self._exhausted = Children(exhausted, PRIORITIES)
-        self._timers = self._gauge("relay_timers", "Armed timers")
+        what = "Messages whose ladder has ended and that nobody has answered; mode test left out"
+        waiting = self._gauge("relay_escalations_exhausted_open", what, "priority")
+        self._exhausted_open = Children(waiting, PRIORITIES)
         fired = self._counter("relay_timer_fired", "Timers that were acted upon", "kind", "result")
         self._fired = Children(fired, TIMERS, TIMER_RESULTS)
         what = "How late a timer was acted upon"
         lateness = self._times("relay_timer_lateness_seconds", what, LATENESS_S, "kind")
         self._lateness = Children(lateness, TIMERS)
-        self._oldest_due = self._gauge(
-            "relay_timer_oldest_due_timestamp_seconds",
-            "Oldest timer that should have fired; 0 = none",
-        )
-        self._loop_success = self._gauge(
-            "relay_timer_loop_last_success_timestamp_seconds", "Last whole turn of the timer loop"
-        )
 
-    def _register_machine(self) -> None:
-        what = "Wall clock against the running clock since start"
-        self._clock_offset = self._gauge("relay_clock_offset_seconds", what, "reference")
-        self._clock_offset.labels("wall")
-        steps = self._counter("relay_clock_steps", "Steps of the wall clock", "direction")
-        self._clock_steps = Children(steps, DIRECTIONS)
-        what = "How late the event loop wakes a sleeper"
-        self.event_loop_lag = self._times("relay_event_loop_lag_seconds", what, LAG_S)
-        what = "A durable write, from asking to knowing"
-        writes = self._times("relay_store_transaction_seconds", what, STORE_S, "op")
-        self._store = Children(writes, STORE_OPS)
-        what = "Writes whose outcome is unknown"
-        self._store_errors = Children(
-            self._counter("relay_store_errors", what, "reason"), STORE_OPS
-        )
-        what = "When a key or signature runs out; 0 = none"
-        expiry = self._gauge("relay_key_expiry_timestamp_seconds", what, "kind")
-        self._expiry = Children(expiry, EXPIRING)
-        what = "How often a limit turned something away"
-        self._limits = Children(self._counter("relay_limit_hits", what, "limit"), LIMITS)
+    def _register_pages(self) -> None:
+        what = "Pages in the outbox; one stands for all channels of its endpoint"
+        rows = self._gauge("relay_outbox_rows", what, "state")
+        self._outbox = Children(rows, PAGE_STATES)
+        what = "Since when the oldest page waits for its next attempt; 0 = none is late"
+        self._outbox_oldest = self._gauge("relay_outbox_oldest_timestamp_seconds", what)
+        pages = self._counter("relay_pages", "Attempts to page, by result", "channel", "result")
+        self._pages = Children(pages, CHANNELS, PAGE_RESULTS)
+        what = "Time of one attempt"
+        attempts = self._times("relay_page_attempt_seconds", what, ATTEMPT_S, "channel")
+        self._attempts = Children(attempts, CHANNELS)
+        what = "When a channel took a page last; 0 = not since start"
+        success = self._gauge("relay_channel_last_success_timestamp_seconds", what, "channel")
+        self._channel_success = Children(success, CHANNELS)
+        what = "From the decision to page to the first page that a channel took"
+        first = self._times("relay_first_page_seconds", what, FIRST_PAGE_S, "priority")
+        self._first_page = Children(first, PRIORITIES)
 
     # What the corridor reports (relay.exchange.Meter)
 
@@ -196,14 +166,16 @@ class Metrics:
         """Observe the time from acceptance to the first delivery."""
         self._handover[priority,].observe(seconds)
 
-    def acknowledged(self, priority: str, seconds: int) -> None:
-        """Observe the time from acceptance to a person's acknowledgement; there is no ladder yet, so stage 0."""
-        self._acknowledge[priority, STAGES[0]].observe(seconds)
+    def acknowledged(self, priority: str, seconds: int, stage: str = "") -> None:
+        """Observe the time from acceptance to a person's acknowledgement; *stage* is the kind reached last."""
+        self._acknowledge[priority, STAGES.get(stage, stage)].observe(seconds)
 
     def fired(self, kind: str, result: str, lateness: int) -> None:
         """Count a timer: result fired, superseded or failed; lateness in seconds."""
-        if result == "fired" and lateness > CAUGHT_UP_S:
-            result = "caught_up"
+        if result == "fired":
+            self.decided("timer", met=lateness <= census.TIMER_S)
+            if lateness > CAUGHT_UP_S:
+                result = "caught_up"
         self._fired[kind, result].inc()
         self._lateness[kind,].observe(lateness)
 
@@ -212,53 +184,48 @@ class Metrics:
         if kind == EXHAUSTED:
             self._exhausted[priority,].inc()
         else:
-            self._escalations[priority, kind, cause].inc()
+            self._escalations[priority, STAGES.get(kind, kind), cause].inc()
 
-    # What the door and the clock report
+    def decided(self, sli: str, *, met: bool) -> None:
+        """Count an objective (one of SLIS) as met or missed."""
+        self._outcomes[sli, OUTCOMES[0 if met else 1]].inc()
 
-    def http(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Observe one HTTP call."""
-        self._http[route, method, f"{status // 100}xx"].observe(seconds)
+    def moved(self, before: Message | None, after: Message) -> None:
+        """Take in one committed step of a message; *before* None if it is new."""
+        self.census.move(before, after)
+        self._show(after.origin.priority)
+        for kind, result in census.notices(before, after):
+            self._notices[kind, result].inc()
+        for sli, met in census.outcomes(before, after):
+            self.decided(sli, met=met)
 
-    def limited(self, limit: str) -> None:
-        """Count that a limit (one of LIMITS) turned something away."""
-        self._limits[limit,].inc()
+    def entered(self, message: Message) -> None:
+        """Take up a message that was open before this process began."""
+        self.census.enter(message)
+        self._show(message.origin.priority)
 
-    def sessions(self, count: int) -> None:
-        """Set how many sessions are open."""
-        self._sessions.set(count)
+    def _show(self, priority: str) -> None:
+        for state in census.STATES:
+            self._open[priority, state].set(self.census.open[priority, state])
+        self._oldest[priority,].set(self.census.oldest(priority))
+        self._exhausted_open[priority,].set(self.census.exhausted[priority])
 
-    def desks(self, counts: Mapping[str, int]) -> None:
-        """Set how many desks are in each state."""
-        for state in DESK_STATES:
-            self._desks[state,].set(counts.get(state, 0))
+    # What the pager reports
 
-    def turned(self, now: int, oldest_due: int) -> None:
-        """Note a whole turn of the timer loop; *oldest_due* 0 if nothing is overdue."""
-        self._loop_success.set(now)
-        self._oldest_due.set(oldest_due)
+    def outbox(self, counts: Mapping[str, int], oldest: int) -> None:
+        """Set the outbox: ``pages_STATE`` of Store.counts; since when the oldest page is late, 0 if none is."""
+        for state in PAGE_STATES:
+            self._outbox[state,].set(counts.get(f"pages_{state}", 0))
+        self._outbox_oldest.set(oldest)
 
-    def clock(self, offset: float) -> None:
-        """Set how far the wall clock has moved against the running clock since start, in seconds."""
-        self._clock_offset.labels("wall").set(offset)
+    def paged(self, channel: str, result: str, seconds: float, now: int) -> None:
+        """Count an attempt through a channel, its result (one of PAGE_RESULTS) and its time."""
+        self._pages[channel, result].inc()
+        self._attempts[channel,].observe(seconds)
+        if result in ("sent", "delivered"):
+            self._channel_success[channel,].set(now)
 
-    def stepped(self, seconds: float) -> None:
-        """Count a step of the wall clock."""
-        self._clock_steps["forward" if seconds > 0 else "backward",].inc()
-
-    def counted(self, counts: Mapping[str, int]) -> None:
-        """Take over the store's own numbers (Store.counts)."""
-        self._open.set(counts.get("open", 0))
-        self._timers.set(counts.get("timers", 0))
-
-    def stored(self, op: str, seconds: float) -> None:
-        """Observe a durable write."""
-        self._store[op,].observe(seconds)
-
-    def store_failed(self, op: str) -> None:
-        """Count a write whose outcome is unknown."""
-        self._store_errors[op,].inc()
-
-    def expires(self, kind: str, at: int) -> None:
-        """Set when something (tls, directory) runs out, seconds UTC."""
-        self._expiry[kind,].set(at)
+    def first_paged(self, priority: str, seconds: float) -> None:
+        """Observe the time from the decision to page to the first page that a channel took."""
+        self._first_page[priority,].observe(seconds)
+        self.decided("first_page", met=seconds <= FIRST_PAGE_MET_S)

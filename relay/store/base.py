@@ -16,7 +16,6 @@ Ids (msg, sid, kid, digest) are 64 lower hex digits, times are seconds UTC. A ``
 caller's mistake: it hits the one call that made it and nothing is written.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +34,12 @@ PREKEY_KEPT_AFTER = 30 * 86400
 """Seconds for which a prekey is kept after its end: late messages are still judged by it (PROTOCOL
 12, replay).
 """
+PAGE_KEPT_AFTER = 30 * 86400
+"""Seconds for which a page is kept after its end; what came of it stands in signed statements by
+then.
+"""
+PAGE_STATES = ("ready", "leased", "sent", "failed", "cancelled", "expired")
+"""A page waits, is under way with a pager, or has come to one of four ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,40 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class PageRow:
+    """A page in the outbox: somebody must be woken, whatever happens to the process that decided
+    it.
+    """
+
+    id: str
+    """The dedup key: made from what the page is about, so that the same page is never put in twice,
+    and every attempt carries it.
+    """
+    msg: str
+    desk: str
+    handle: str
+    """The endpoint's name in the desk's profile; the address is in the relay's configuration
+    alone.
+    """
+    stage: int
+    kind: str
+    """The stage's number and kind."""
+    priority: str
+    mode: str
+    created: int
+    expires: int
+    """When nobody wants to be woken for it any more."""
+    state: str = "ready"
+    """One of PAGE_STATES."""
+    not_before: int = 0
+    attempt: int = 0
+    """How often it was leased: also what fences a pager that was away for too long."""
+    lease_until: int = 0
+    result: str = ""
+    """What came of the last attempt, in the pager's words; "" while nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One step in the life of one message: everything that must become true together."""
 
@@ -124,6 +163,14 @@ class Change:
     """More than 0: Full if a +1 would leave a desk with more messages waiting than this."""
     drop_after: int = 0
     """When the envelope may be purged; 0: as it was (at first: never)."""
+    unpage: bool = False
+    """Pages about this message that are ready become cancelled. Done before *pages*."""
+    pages: tuple[PageRow, ...] = ()
+    """Put into the outbox; an id that is known is skipped."""
+    open: int = 1
+    """How many timers must stand for this message after the change, as the rules say it: what the
+    auditor compares the timers with. 0: its life needs no watching any more.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,77 +223,9 @@ def raw(digest: str) -> bytes:
     return data
 
 
-def check_change(change: Change) -> None:
-    """Raise ValueError if *change* contradicts itself: what every store must refuse in the same
-    way.
-
-    The envelope's hash is compared here, before it is written, and again whenever it is read.
-    """
-    msg = raw(change.msg)
-    check_statements(change.statements)
-    check_integer(change.expected)
-    if change.envelope is not None and change.expected:
-        raise ValueError("An envelope comes with the first change of its message, and only there.")
-    if change.envelope is not None and hashlib.sha256(change.envelope).digest() != msg:
-        raise ValueError("The envelope's SHA-256 is not the message id.")
-    for entry in change.entries:
-        if entry.msg != change.msg or entry.kind not in ENTRY_KINDS:
-            raise ValueError("An entry belongs to its change's message, as message or statement.")
-        if entry.kind == "message" and entry.ref != change.msg:
-            raise ValueError("An entry of kind message refers to its change's message.")
-        check_name(entry.desk)
-    for desk, step in change.waiting:
-        check_name(desk)
-        if step not in {1, -1}:
-            raise ValueError("A message begins to wait for a desk (+1) or ends (-1).")
-    for timer in change.arm:
-        check_name(timer.kind)
-        check_name(timer.subject)
-        check_integer(timer.generation)
-        check_integer(timer.due)
-    for kind in change.disarm:
-        check_name(kind)
-    check_integer(change.waiting_max)
-    check_integer(change.drop_after)
-
-
-def check_statements(statements: Sequence[Kept]) -> None:
-    """Raise ValueError unless sids are ids and each msg is one or ""."""
-    for statement in statements:
-        raw(statement.sid)
-        check_name(statement.kind)
-        check_integer(statement.at)
-        if statement.msg:
-            raw(statement.msg)
-
-
-def check_prekeys(rows: Sequence[PrekeyRow]) -> None:
-    """Raise ValueError unless the rows' ids, desks and times are such."""
-    for row in rows:
-        raw(row.sid)
-        raw(row.device)
-        check_name(row.desk)
-        for time in (row.not_before, row.not_after, row.received):
-            check_integer(time)
-
-
-def check_directory(version: int, files: Mapping[str, bytes]) -> None:
-    """Raise ValueError unless version and file names can be kept."""
-    check_integer(version)
-    for name in files:
-        check_name(name)
-
-
-def check_name(name: str) -> None:
-    """Raise ValueError unless a desk, kind or subject is plain, short and not empty."""
-    if not (0 < len(name) <= NAME_MAX and name.isascii()):
-        raise ValueError(f"Not a desk, kind or subject: {name[:80]!r}.")
-
-
-def check_integer(value: int) -> None:
-    """Raise ValueError unless 0 <= *value* < 2^53: what every kind of store can hold."""
-    if not 0 <= value <= INTEGER_MAX:
-        raise ValueError(f"Not a time, version or number that can be kept: {value}.")
+def page_rank(priority: str) -> int:
+    """Return the place of a page among those that wait: emergencies first."""
+    return {"emergency": 0, "urgent": 1}.get(priority, 2)
 
 
 def damaged(msg: str) -> Failed:
@@ -319,6 +298,43 @@ class Store(Protocol):
     async def next_due(self) -> int | None:
         """Return when the next timer is due; None if none is armed."""
 
+    async def unarmed(self, limit: int) -> tuple[str, ...]:
+        """Return at most *limit* messages, in order of arrival, for which fewer timers stand than
+        their last change's *open*: each of them is a mistake that the auditor repairs.
+        """
+
+    async def lease_pages(self, now: int, until: int, limit: int) -> tuple[PageRow, ...]:
+        """Give at most *limit* pages to a pager until *until*: those that are ready with not_before
+        <= *now*, and those whose lease ended by *now* (their pager died). By (priority, created,
+        id), emergencies first; each with its attempt counted.
+
+        A page of a message that is not open any more is cancelled instead: nobody is woken for
+        what is settled.
+        """
+
+    async def finish_page(
+        self, page: str, attempt: int, state: str, result: str, not_before: int
+    ) -> bool:
+        """Note what came of an attempt; False if the lease was lost (*attempt* is another one's, or
+        the page was finished): then nothing is changed.
+
+        *state* ``ready`` puts it back until *not_before*, or cancels it if its message is not open
+        any more. *attempt* is the fence: what a pager says that was away past its lease does not
+        count.
+        """
+
+    async def pages(self, msg: str) -> tuple[PageRow, ...]:
+        """Return a message's pages by (created, id)."""
+
+    async def next_page(self) -> int | None:
+        """Return when :meth:`lease_pages` will find the next one; None if nothing is under way."""
+
+    async def mark(self, name: str) -> int:
+        """Return a number that was put, 0 if there is none."""
+
+    async def put_mark(self, name: str, value: int) -> None:
+        """Keep a small number by its name, for example how far the relay's clock had come."""
+
     async def put_directory(
         self, version: int, files: Mapping[str, bytes], pins: bytes, log: Sequence[str]
     ) -> bool:
@@ -340,8 +356,8 @@ class Store(Protocol):
         """
 
     async def purge(self, now: int, limit: int) -> int:
-        """Delete at most *limit* envelopes with drop_after <= *now* and prekeys whose end is 30
-        days past; return how many.
+        """Delete at most *limit* envelopes with drop_after <= *now*, then prekeys and then pages
+        whose end is 30 days past; return how many.
 
         States, statements, log and mailbox entries stay.
         """
@@ -366,8 +382,8 @@ class Store(Protocol):
 
     async def counts(self) -> Mapping[str, int]:
         """Return numbers for metrics, cheaply: messages, envelopes, statements, entries, waiting,
-        timers, open, log.
+        open, log, timers; ``timers_KIND`` for each kind that is armed and ``pages_STATE`` for each
+        state.
 
-        *open* counts the messages (subjects) with an armed timer, *waiting* the pairs of message
-        and desk.
+        *open* counts the messages that must have a timer, *waiting* the pairs of message and desk.
         """

@@ -7,13 +7,15 @@ tests run on it; ``stop`` and ``start`` on the same object are a restart that ke
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from keys.errors import Failed
 from relay.core import tlog
 from relay.core.tlog import Frontier
 from relay.store.base import (
+    PAGE_KEPT_AFTER,
+    PAGE_STATES,
     PREKEY_KEPT_AFTER,
     Change,
     Committed,
@@ -22,16 +24,22 @@ from relay.store.base import (
     Entry,
     Full,
     Kept,
+    PageRow,
     PrekeyRow,
     Stored,
     Timer,
+    damaged,
+    page_rank,
+    raw,
+)
+from relay.store.checks import (
     check_change,
     check_directory,
     check_integer,
+    check_name,
     check_prekeys,
+    check_result,
     check_statements,
-    damaged,
-    raw,
 )
 
 
@@ -42,6 +50,7 @@ class _Message:
     state: bytes
     envelope: bytes | None
     drop_after: int
+    open: int = 0
 
 
 @dataclass(slots=True)
@@ -63,6 +72,8 @@ class MemoryStore:
         self._statements: dict[str, Kept] = {}  # in the order in which they were logged
         self._mailboxes: dict[str, _Mailbox] = {}
         self._timers: dict[tuple[str, str], Timer] = {}
+        self._pages: dict[str, PageRow] = {}
+        self._marks: dict[str, int] = {}
         self._directory: tuple[int, dict[str, bytes], bytes] | None = None
         self._prekeys: dict[str, PrekeyRow] = {}
         self._log: list[bytes] = []
@@ -111,6 +122,13 @@ class MemoryStore:
         for kind in change.disarm:
             self._timers.pop((kind, change.msg), None)
         self._timers.update({(timer.kind, timer.subject): timer for timer in change.arm})
+        there.open = change.open
+        if change.unpage:
+            for page in self._pages.values():
+                if page.msg == change.msg and page.state == "ready":
+                    self._pages[page.id] = replace(page, state="cancelled")
+        for page in change.pages:
+            self._pages.setdefault(page.id, page)
         return Committed(there.version, seqs)
 
     def _full(self, change: Change) -> Full | None:
@@ -209,6 +227,72 @@ class MemoryStore:
         self._must_run()
         return min((timer.due for timer in self._timers.values()), default=None)
 
+    async def unarmed(self, limit: int) -> tuple[str, ...]:
+        """Return messages that have fewer timers than they must have."""
+        self._must_run()
+        armed = [timer.subject for timer in self._timers.values()]
+        found = [msg for msg, message in self._messages.items() if armed.count(msg) < message.open]
+        return tuple(found[: max(limit, 0)])
+
+    async def lease_pages(self, now: int, until: int, limit: int) -> tuple[PageRow, ...]:
+        """Give pages to a pager; cancel what is settled."""
+        self._must_run()
+        check_integer(now)
+        check_integer(until)
+        due = [page for page in self._pages.values() if (at := _at(page)) is not None and at <= now]
+        for page in due:
+            if not self._messages[page.msg].open:
+                self._pages[page.id] = replace(page, state="cancelled")
+        due = [page for page in due if self._messages[page.msg].open]
+        due.sort(key=lambda page: (page_rank(page.priority), page.created, page.id))
+        leased = tuple(
+            replace(page, state="leased", attempt=page.attempt + 1, lease_until=until)
+            for page in due[: max(limit, 0)]
+        )
+        self._pages.update({page.id: page for page in leased})
+        return leased
+
+    async def finish_page(
+        self, page: str, attempt: int, state: str, result: str, not_before: int
+    ) -> bool:
+        """Note what came of an attempt, if its lease still counts."""
+        self._must_run()
+        raw(page)
+        check_result(state, result)
+        check_integer(not_before)
+        found = self._pages.get(page)
+        if found is None or (found.state, found.attempt) != ("leased", attempt):
+            return False
+        if state == "ready" and not self._messages[found.msg].open:
+            state = "cancelled"
+        self._pages[page] = replace(found, state=state, result=result, not_before=not_before)
+        return True
+
+    async def pages(self, msg: str) -> tuple[PageRow, ...]:
+        """Return a message's pages."""
+        self._must_run()
+        raw(msg)
+        found = [page for page in self._pages.values() if page.msg == msg]
+        return tuple(sorted(found, key=lambda page: (page.created, page.id)))
+
+    async def next_page(self) -> int | None:
+        """Return when a page will be there to be leased."""
+        self._must_run()
+        times = [at for page in self._pages.values() if (at := _at(page)) is not None]
+        return min(times, default=None)
+
+    async def mark(self, name: str) -> int:
+        """Return a number."""
+        self._must_run()
+        return self._marks.get(name, 0)
+
+    async def put_mark(self, name: str, value: int) -> None:
+        """Keep a number."""
+        self._must_run()
+        check_name(name)
+        check_integer(value)
+        self._marks[name] = value
+
     async def put_directory(
         self, version: int, files: Mapping[str, bytes], pins: bytes, log: Sequence[str]
     ) -> bool:
@@ -261,7 +345,12 @@ class MemoryStore:
         ended = sorted(ended, key=lambda row: (row.not_after, row.sid))[: max(limit, 0) - len(late)]
         for row in ended:
             del self._prekeys[row.sid]
-        return len(late) + len(ended)
+        left = max(limit, 0) - len(late) - len(ended)
+        over = [page for page in self._pages.values() if page.expires + PAGE_KEPT_AFTER <= now]
+        over = sorted(over, key=lambda page: (page.expires, page.id))[:left]
+        for page in over:
+            del self._pages[page.id]
+        return len(late) + len(ended) + len(over)
 
     async def log(self) -> Frontier:
         """Return the log's frontier."""
@@ -308,13 +397,22 @@ class MemoryStore:
     async def counts(self) -> Mapping[str, int]:
         """Count."""
         self._must_run()
+        kinds = [timer.kind for timer in self._timers.values()]
+        states = [page.state for page in self._pages.values()]
         return {
             "messages": len(self._messages),
             "envelopes": sum(one.envelope is not None for one in self._messages.values()),
             "statements": len(self._statements),
             "entries": sum(len(one.entries) for one in self._mailboxes.values()),
             "waiting": sum(len(one.waiting) for one in self._mailboxes.values()),
-            "timers": len(self._timers),
-            "open": len({timer.subject for timer in self._timers.values()}),
+            "open": sum(one.open > 0 for one in self._messages.values()),
             "log": self._frontier.size,
+            "timers": len(kinds),
+            **{f"timers_{kind}": kinds.count(kind) for kind in set(kinds)},
+            **{f"pages_{state}": states.count(state) for state in PAGE_STATES},
         }
+
+
+def _at(page: PageRow) -> int | None:
+    """Return when a page may be leased; None once it has come to an end."""
+    return {"ready": page.not_before, "leased": page.lease_until}.get(page.state)

@@ -21,15 +21,20 @@ from relay.store.base import (
     Delivery,
     Full,
     Kept,
+    PageRow,
     PrekeyRow,
     Stored,
     Timer,
+    raw,
+)
+from relay.store.checks import (
     check_change,
     check_directory,
     check_integer,
+    check_name,
     check_prekeys,
+    check_result,
     check_statements,
-    raw,
 )
 from relay.store.failures import damaged_file, explain
 from relay.store.tables import Tables, Unfounded
@@ -41,6 +46,9 @@ WAL_PAGES_MAX = 4000
 """... and after which it is copied back although something waits."""
 BACKUP_PAGES = 256
 """Pages that a backup copies before it lets the next batch run."""
+
+AUDIT_ROWS = 5000
+"""Open messages that are looked at in one operation: then others have their turn."""
 
 T = TypeVar("T")
 
@@ -99,15 +107,13 @@ class SqliteStore:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         version = schema.version_of(connection, self.path, len(self._scripts))
         schema.settle(connection)
-        # What an earlier process wrote may sit in the page cache only, after a failed sync: this
-        # syncs it or fails.
+        # What an earlier process wrote may sit in the page cache only: this syncs it or fails.
         self._checkpoint("TRUNCATE")
         if 0 < version < len(self._scripts):
             self._copy_aside(version)
         schema.upgrade(connection, version, self._scripts)
         # A write before anybody is served: a disk that takes none is found now. It also gives a
-        # restored copy an
-        # epoch that no desk has seen, even if the same backup is restored twice.
+        # restored copy an epoch that no desk has seen, even if the same backup is restored twice.
         connection.execute(
             "UPDATE store SET starts = starts + 1, copied = 0, epoch ="
             " CASE WHEN copied = 1 OR epoch = 0 THEN max(epoch + 1, ?) ELSE epoch END",
@@ -262,11 +268,55 @@ class SqliteStore:
 
     async def due(self, now: int, limit: int) -> tuple[Timer, ...]:
         """Return the timers that are due, the oldest first."""
-        return await self._read(self._tables.due, now, limit)
+        return await self._read(self._tables.timers.due, now, limit)
 
     async def next_due(self) -> int | None:
         """Return when the next timer is due."""
-        return await self._read(self._tables.next_due)
+        return await self._read(self._tables.timers.next_due)
+
+    async def unarmed(self, limit: int) -> tuple[str, ...]:
+        """Return messages that have fewer timers than they must have; others work in between."""
+        found: list[str] = []
+        after = 0
+        while len(found) < limit:
+            after, lacking = await self._read(self._tables.timers.lacking, after, AUDIT_ROWS)
+            found += lacking
+            if not after:
+                break
+        return tuple(found[: max(limit, 0)])
+
+    async def lease_pages(self, now: int, until: int, limit: int) -> tuple[PageRow, ...]:
+        """Give pages to a pager; cancel what is settled."""
+        check_integer(now)
+        check_integer(until)
+        return await self._write(self._tables.pages.lease, now, until, limit)
+
+    async def finish_page(
+        self, page: str, attempt: int, state: str, result: str, not_before: int
+    ) -> bool:
+        """Note what came of an attempt, if its lease still counts."""
+        check_result(state, result)
+        check_integer(not_before)
+        finish = self._tables.pages.finish
+        return await self._write(finish, raw(page), attempt, state, result, not_before)
+
+    async def pages(self, msg: str) -> tuple[PageRow, ...]:
+        """Return a message's pages."""
+        return await self._read(self._tables.pages.about, raw(msg))
+
+    async def next_page(self) -> int | None:
+        """Return when a page will be there to be leased."""
+        return await self._read(self._tables.pages.next)
+
+    async def mark(self, name: str) -> int:
+        """Return a number."""
+        return await self._read(self._tables.pages.mark, name)
+
+    async def put_mark(self, name: str, value: int) -> None:
+        """Keep a number."""
+        check_name(name)
+        check_integer(value)
+        await self._write(self._tables.pages.put_mark, name, value)
 
     async def put_directory(
         self, version: int, files: Mapping[str, bytes], pins: bytes, log: Sequence[str]

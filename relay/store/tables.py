@@ -1,4 +1,4 @@
-"""The embedded store's tables: messages, mailboxes, what waits, timers, directory and prekeys.
+"""The embedded store's tables: messages, mailboxes, what waits, directory and prekeys.
 
 **Validate before write.** Within a transaction each operation is first judged against the tables
 and against what its neighbours have staged, then staged; only :meth:`Tables.flush` writes, table by
@@ -27,11 +27,12 @@ from relay.store.base import (
     Kept,
     PrekeyRow,
     Stored,
-    Timer,
     damaged,
     raw,
 )
 from relay.store.journal import Connection, Journal
+from relay.store.pages import Pages
+from relay.store.timers import Timers
 
 
 class Unfounded(ValueError):
@@ -53,6 +54,8 @@ class _Row:
 
     arrival: int
     version: int
+    open: int = 0
+    was_open: int = 0
     new: bool = False
     state: bytes = b""
     drop_after: int | None = 0
@@ -65,10 +68,13 @@ class Tables:
         """Read the numbers that are kept in memory: desks, the last arrival, the log's frontier."""
         self._connection = connection
         self.journal = Journal(connection)
+        self.pages = Pages(connection)
+        self.timers = Timers(connection)
         (self._envelopes,) = connection.execute("SELECT envelopes FROM store").fetchone()
         (self._arrivals,) = connection.execute(
             "SELECT coalesce(max(arrival), 0) FROM message"
         ).fetchone()
+        (self._open,) = connection.execute("SELECT count(*) FROM message WHERE open > 0").fetchone()
         rows = connection.execute("SELECT name, number, head, waiting FROM desk").fetchall()
         self._desks = {name: _Desk(number, head, waiting) for name, number, head, waiting in rows}
         self._clear()
@@ -80,7 +86,6 @@ class Tables:
         self._moved: dict[str, _Desk] = {}
         self._entered: dict[tuple[int, int], tuple[int, int]] = {}
         self._waits: dict[tuple[int, int], bool] = {}
-        self._timers: dict[tuple[str, str], Timer | None] = {}
         self._counted = (self._envelopes, self.journal.statements)
 
     # Writing
@@ -107,6 +112,8 @@ class Tables:
             if change.envelope is not None:
                 self._bodies.append((row.arrival, change.envelope))
         row.version, row.state = change.expected + 1, change.state
+        self._open += bool(change.open) - bool(row.open)
+        row.open = change.open
         if change.drop_after and row.drop_after is not None:
             row.drop_after = change.drop_after
         self._keep(change.statements)
@@ -115,15 +122,15 @@ class Tables:
             there = self._desk(desk)
             there.waiting += 1 if waits else -1
             self._waits[there.number, row.arrival] = waits
-        for kind in change.disarm:
-            self._timers[kind, change.msg] = None
-        for timer in change.arm:
-            self._timers[timer.kind, timer.subject] = timer
+        if change.arm or change.disarm:
+            self.timers.stage(change.msg, change.disarm, change.arm)
+        if change.pages or change.unpage:
+            self.pages.stage(row.arrival, change.pages, unpage=change.unpage)
         return Committed(row.version, seqs)
 
     def _find(self, msg: bytes) -> _Row | None:
         found = self._connection.execute(
-            "SELECT arrival, version FROM message WHERE msg = ?", (msg,)
+            "SELECT arrival, version, open, open FROM message WHERE msg = ?", (msg,)
         ).fetchone()
         return _Row(*found) if found else None
 
@@ -246,7 +253,8 @@ class Tables:
             (now - PREKEY_KEPT_AFTER, max(limit, 0) - len(late)),
         ).fetchall()
         executemany("DELETE FROM prekey WHERE sid = ?", ended)
-        return len(late) + len(ended)
+        gone = len(late) + len(ended)
+        return gone + self.pages.purge(now, max(limit, 0) - gone)
 
     def flush(self) -> None:
         """Write what was staged. Parents come before those who refer to them."""
@@ -260,9 +268,9 @@ class Tables:
             )
         if rows:
             executemany(
-                "INSERT INTO message VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?)",
                 [
-                    (row.arrival, msg, row.version, row.state, row.drop_after)
+                    (row.arrival, msg, row.version, row.state, row.drop_after, row.open)
                     for msg, row in rows.items()
                     if row.new
                 ],
@@ -274,6 +282,14 @@ class Tables:
                     (row.version, row.state, row.drop_after, row.arrival)
                     for row in rows.values()
                     if not row.new
+                ],
+            )
+            executemany(  # apart, so that the index of open messages is touched only when it changes
+                "UPDATE message SET open = ? WHERE arrival = ?",
+                [
+                    (row.open, row.arrival)
+                    for row in rows.values()
+                    if not row.new and row.open != row.was_open
                 ],
             )
             executemany("INSERT INTO envelope VALUES (?, ?)", self._bodies)
@@ -289,14 +305,8 @@ class Tables:
             ended = [key for key, waits in self._waits.items() if not waits]
             executemany("INSERT OR IGNORE INTO waiting VALUES (?, ?)", begun)
             executemany("DELETE FROM waiting WHERE desk = ? AND arrival = ?", ended)
-        if self._timers:
-            armed = [timer for timer in self._timers.values() if timer]
-            gone = [key for key, timer in self._timers.items() if timer is None]
-            executemany(
-                "INSERT OR REPLACE INTO timer VALUES (?, ?, ?, ?)",
-                [(one.kind, one.subject, one.generation, one.due) for one in armed],
-            )
-            executemany("DELETE FROM timer WHERE kind = ? AND subject = ?", gone)
+        self.timers.flush()
+        self.pages.flush()
         if (self._envelopes, self.journal.statements) != self._counted:
             self._connection.execute(
                 "UPDATE store SET envelopes = ?, statements = ?",
@@ -347,20 +357,6 @@ class Tables:
         there = self._desks.get(desk)
         return there.head if there else 0
 
-    def due(self, now: int, limit: int) -> tuple[Timer, ...]:
-        """Return the timers that are due."""
-        found = self._connection.execute(
-            "SELECT kind, subject, generation, due FROM timer WHERE due <= ?"
-            " ORDER BY due, kind, subject LIMIT ?",
-            (now, max(limit, 0)),
-        )
-        return tuple(Timer(*row) for row in found)
-
-    def next_due(self) -> int | None:
-        """Return when the next timer is due."""
-        (found,) = self._connection.execute("SELECT min(due) FROM timer").fetchone()
-        return found if found is None else int(found)
-
     def directory(self) -> tuple[int, dict[str, bytes], bytes] | None:
         """Return the directory."""
         found = self._connection.execute("SELECT version, pins FROM directory").fetchone()
@@ -382,17 +378,16 @@ class Tables:
         )
 
     def counts(self) -> dict[str, int]:
-        """Return the numbers; only timers are counted, and they are few."""
-        timers, subjects = self._connection.execute(
-            "SELECT count(*), count(DISTINCT subject) FROM timer"
-        ).fetchone()
+        """Return the numbers; only pages are counted, and they are few."""
         return {
             "messages": self._arrivals,
             "envelopes": self._envelopes,
             "statements": self.journal.statements,
             "entries": sum(desk.head for desk in self._desks.values()),
             "waiting": sum(desk.waiting for desk in self._desks.values()),
-            "timers": timers,
-            "open": subjects,
+            "open": self._open,
             "log": self.journal.frontier.size,
+            "timers": sum(self.timers.counts.values()),
+            **{f"timers_{kind}": count for kind, count in self.timers.counts.items() if count},
+            **self.pages.counts(),
         }

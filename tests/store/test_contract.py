@@ -13,6 +13,7 @@ from builders_store import (
     kept,
     message_to,
     msg_of,
+    page,
     prekey,
     sealed,
     statement_to,
@@ -21,6 +22,8 @@ from builders_store import (
 from keys.errors import Failed
 from relay.core import tlog
 from relay.store.base import (
+    PAGE_KEPT_AFTER,
+    PAGE_STATES,
     PREKEY_KEPT_AFTER,
     Change,
     Committed,
@@ -79,8 +82,10 @@ async def test_what_was_committed_is_there(store: Store) -> None:
         "entries": 2,
         "waiting": 1,
         "timers": 1,
+        "timers_expire": 1,
         "open": 1,
         "log": 2,
+        **{f"pages_{state}": 0 for state in PAGE_STATES},
     }
     assert await store.check() == []
 
@@ -99,6 +104,12 @@ async def test_what_is_unknown_is_not_there(store: Store) -> None:
     assert await store.prekeys("NZ", NOW) == ()
     assert await store.log() == tlog.EMPTY
     assert await store.log_entries(0, 10) == []
+    assert await store.unarmed(10) == ()
+    assert await store.lease_pages(NOW, NOW + 30, 10) == ()
+    assert not await store.finish_page(digest("x"), 1, "sent", "sent", 0)
+    assert await store.pages(digest("x")) == ()
+    assert await store.next_page() is None
+    assert await store.mark("clock") == 0
     assert await store.purge(NOW, 10) == 0
     assert set((await store.counts()).values()) == {0}
 
@@ -401,8 +412,9 @@ async def test_a_timer_is_replaced_by_kind_and_subject(store: Store) -> None:
         Timer("expire", a, 1, 50),
     )
     assert await store.next_due() == 30
-    assert (await store.counts())["timers"] == 3
-    assert (await store.counts())["open"] == 2
+    counts = await store.counts()
+    assert (counts["timers"], counts["timers_stage"], counts["timers_expire"]) == (3, 2, 1)
+    assert counts["open"] == 2
 
 
 async def test_disarm_is_for_this_message_and_before_arm(store: Store) -> None:
@@ -435,6 +447,193 @@ async def test_due_is_by_time_and_limited(store: Store) -> None:
     assert await store.due(9, 10) == ()
     assert [timer.due for timer in await store.due(20, 10)] == [10, 20]
     assert await store.next_due() == 10
+
+
+async def test_timers_stay_counted(store: Store) -> None:
+    """Armed, armed again, disarmed twice, disarmed and armed in one change: the counts are those of the table."""
+    a = msg_of("a")
+    both = (Timer("expire", a, 1, 10), Timer("stage", a, 1, 10))
+    await store.commit(first("a", arm=both))
+    await store.commit(Change(a, 1, b"x", arm=(Timer("stage", a, 2, 20),)))
+    await store.commit(Change(a, 2, b"x", disarm=("stage", "never")))
+    await store.commit(Change(a, 3, b"x", disarm=("stage",)))
+    await store.commit(Change(a, 4, b"x", disarm=("expire",), arm=both))
+    counts = await store.counts()
+    assert (counts["timers"], counts["timers_stage"], counts["timers_expire"]) == (2, 1, 1)
+    await store.commit(Change(a, 5, b"x", disarm=("expire", "stage")))
+    counts = await store.counts()
+    assert counts["timers"] == 0
+    assert "timers_stage" not in counts
+
+
+# What the auditor looks for
+
+
+async def test_an_open_message_without_its_timers_is_told(store: Store) -> None:
+    """A message that must have more timers than stand for it is a finding; a settled one is none."""
+    a, b, c = msg_of("a"), msg_of("b"), msg_of("c")
+    timers = tuple(Timer(kind, a, 1, 10) for kind in ("expire", "ladder"))
+    await store.commit(first("a", arm=timers, open=2))
+    await store.commit(first("b", arm=(Timer("expire", b, 1, 10),), open=2))
+    await store.commit(first("c", open=1))
+    await store.commit(first("d", open=0))
+    assert await store.unarmed(10) == (b, c)
+    assert await store.unarmed(1) == (b,)
+    assert await store.unarmed(0) == ()
+    assert (await store.counts())["open"] == 3
+    await store.commit(Change(b, 1, b"x", arm=(Timer("ladder", b, 1, 20),), open=2))
+    await store.commit(Change(c, 1, b"settled", open=0))
+    await store.commit(Change(a, 1, b"x", disarm=("ladder",), open=2))
+    assert await store.unarmed(10) == (a,)
+    assert (await store.counts())["open"] == 2
+    await store.commit(Change(c, 2, b"open again", open=1))
+    assert await store.unarmed(10) == (a, c)
+
+
+# Pages
+
+
+async def test_a_page_comes_with_its_change(store: Store) -> None:
+    """Pages are put in with the commit that wants them, and not with one that is refused."""
+    await store.commit(first("a"))
+    change = Change(msg_of("a"), 1, b"x", pages=(page("p", "a"), page("q", "a")))
+    assert await store.commit(replace(change, expected=5)) == Conflict(1)
+    assert await store.pages(msg_of("a")) == ()
+    await store.commit(change)
+    by_id = sorted(change.pages, key=lambda one: one.id)
+    assert await store.pages(msg_of("a")) == tuple(by_id)
+    assert (await store.counts())["pages_ready"] == 2
+    assert await store.next_page() == 0
+    await store.commit(first("b", pages=(page("r", "b", not_before=7),)))
+    assert await store.pages(msg_of("b")) == (page("r", "b", not_before=7),)
+
+
+async def test_the_same_page_is_put_in_once(store: Store) -> None:
+    """A known dedup key is skipped, whatever became of the page meanwhile."""
+    await store.commit(first("a", pages=(page("p", "a"), page("p", "a", handle="other"))))
+    await store.lease_pages(NOW, NOW + 30, 10)
+    await store.finish_page(digest("p"), 1, "sent", "sent", NOW)
+    await store.commit(Change(msg_of("a"), 1, b"x", pages=(page("p", "a"),)))
+    (found,) = await store.pages(msg_of("a"))
+    assert (found.state, found.handle, found.attempt) == ("sent", "duty", 1)
+    assert await store.next_page() is None
+
+
+async def test_leases_are_by_priority_and_age(store: Store) -> None:
+    """Emergencies first, then urgent, then routine, each by age; only what is ready by now, at most so many."""
+    await store.commit(first("a"))
+    rows = [
+        page("routine", "a", priority="routine", created=1),
+        page("younger", "a", created=3),
+        page("older", "a", created=2),
+        page("emergency", "a", priority="emergency", created=9),
+        page("later", "a", priority="emergency", not_before=NOW + 1),
+    ]
+    await store.commit(Change(msg_of("a"), 1, b"x", pages=tuple(rows)))
+    leased = await store.lease_pages(NOW, NOW + 30, 3)
+    assert [one.id for one in leased] == [digest(n) for n in ("emergency", "older", "younger")]
+    assert {(one.state, one.attempt, one.lease_until) for one in leased} == {
+        ("leased", 1, NOW + 30)
+    }
+    assert [one.id for one in await store.lease_pages(NOW, NOW + 30, 9)] == [digest("routine")]
+    assert await store.lease_pages(NOW, NOW + 30, 9) == ()
+    assert await store.next_page() == NOW + 1
+
+
+async def test_two_pagers_never_hold_the_same_page(store: Store) -> None:
+    """Many that lease at once get every page, each once."""
+    rows = tuple(page(f"p{number}", "a") for number in range(20))
+    await store.commit(first("a", pages=rows))
+    leased = await asyncio.gather(*(store.lease_pages(NOW, NOW + 30, 3) for _ in range(10)))
+    ids = [one.id for some in leased for one in some]
+    assert sorted(ids) == sorted(one.id for one in rows)
+
+
+async def test_a_dead_pagers_page_is_leased_again(store: Store) -> None:
+    """At the end of its lease, not before, a page goes to another; what the first then says does not count."""
+    await store.commit(first("a", pages=(page("p", "a"),)))
+    await store.lease_pages(NOW, NOW + 30, 9)
+    assert await store.next_page() == NOW + 30
+    assert await store.lease_pages(NOW + 29, NOW + 59, 9) == ()
+    (again,) = await store.lease_pages(NOW + 30, NOW + 60, 9)
+    assert (again.id, again.attempt, again.lease_until) == (digest("p"), 2, NOW + 60)
+    assert not await store.finish_page(digest("p"), 1, "failed", "failed_perm", 0)
+    assert await store.pages(msg_of("a")) == (again,)
+    assert await store.finish_page(digest("p"), 2, "sent", "sent", 0)
+    assert not await store.finish_page(digest("p"), 2, "failed", "failed_perm", 0)
+    (found,) = await store.pages(msg_of("a"))
+    assert (found.state, found.result) == ("sent", "sent")
+
+
+async def test_a_page_is_tried_again_later(store: Store) -> None:
+    """Put back as ready it waits until its time and keeps what came of the last attempt."""
+    await store.commit(first("a", pages=(page("p", "a"),)))
+    await store.lease_pages(NOW, NOW + 30, 9)
+    assert await store.finish_page(digest("p"), 1, "ready", "failed_temp", NOW + 5)
+    assert await store.next_page() == NOW + 5
+    assert await store.lease_pages(NOW + 4, NOW + 40, 9) == ()
+    (again,) = await store.lease_pages(NOW + 5, NOW + 40, 9)
+    assert (again.attempt, again.result, again.not_before) == (2, "failed_temp", NOW + 5)
+
+
+async def test_what_is_taken_back_is_not_sent(store: Store) -> None:
+    """Unpage cancels what is ready in the same commit; what is under way or done stays, other messages too."""
+    rows = [page(name, "a", created=at) for at, name in enumerate(("under way", "done", "waits"))]
+    await store.commit(first("a", pages=tuple(rows)))
+    await store.commit(first("b", pages=(page("other", "b", created=9),)))
+    await store.lease_pages(NOW, NOW + 30, 2)
+    await store.finish_page(digest("done"), 1, "sent", "sent", 0)
+    after = Change(msg_of("a"), 1, b"x", unpage=True, pages=(page("new", "a", created=9),))
+    assert await store.commit(replace(after, expected=9)) == Conflict(1)
+    assert (await store.counts())["pages_cancelled"] == 0
+    await store.commit(after)
+    states = {one.id: one.state for one in await store.pages(msg_of("a"))}
+    assert states == {
+        digest("under way"): "leased",
+        digest("done"): "sent",
+        digest("waits"): "cancelled",
+        digest("new"): "ready",
+    }
+    assert [one.state for one in await store.pages(msg_of("b"))] == ["ready"]
+
+
+async def test_nobody_is_woken_for_what_is_settled(store: Store) -> None:
+    """A page of a message that is not open any more is neither put back nor leased again, but cancelled."""
+    rows = (page("back", "a"), page("dead pager", "a"), page("ready", "a", not_before=NOW + 99))
+    await store.commit(first("a", pages=rows))
+    await store.lease_pages(NOW, NOW + 30, 9)
+    await store.commit(Change(msg_of("a"), 1, b"settled", open=0))
+    assert await store.finish_page(digest("back"), 1, "ready", "unknown", NOW + 5)
+    assert await store.lease_pages(NOW + 99, NOW + 120, 0) == ()
+    found = {one.id: (one.state, one.result) for one in await store.pages(msg_of("a"))}
+    assert found == {
+        digest("back"): ("cancelled", "unknown"),
+        digest("dead pager"): ("cancelled", ""),
+        digest("ready"): ("cancelled", ""),
+    }
+    assert await store.next_page() is None
+
+
+async def test_pages_go_thirty_days_after_their_end(store: Store) -> None:
+    """Purge takes the oldest pages, after envelopes and prekeys, and only past their date."""
+    rows = (page("old", "a", expires=100), page("new", "a", expires=101))
+    await store.commit(first("a", pages=rows, drop_after=50))
+    now = 100 + PAGE_KEPT_AFTER
+    assert await store.purge(now - 1, 10) == 1
+    assert await store.purge(now, 0) == 0
+    assert await store.purge(now, 10) == 1
+    assert [one.id for one in await store.pages(msg_of("a"))] == [digest("new")]
+
+
+# Marks
+
+
+async def test_a_mark_is_kept(store: Store) -> None:
+    """The last number that was put under a name is there, and no other name's."""
+    await store.put_mark("clock", NOW)
+    await store.put_mark("other", 2**53 - 1)
+    await store.put_mark("clock", NOW - 5)
+    assert (await store.mark("clock"), await store.mark("other")) == (NOW - 5, 2**53 - 1)
 
 
 # Directory
@@ -557,6 +756,13 @@ async def test_purge_is_limited_and_takes_the_oldest(store: Store) -> None:
         first("a", arm=(Timer("expire", msg_of("a"), 1, -1),)),
         first("a", disarm=("\udcff",)),
         first("a", drop_after=2**63),
+        first("a", open=-1),
+        first("a", pages=(page("p", "b"),)),
+        first("a", pages=(page("p", "a", id="short"),)),
+        first("a", pages=(page("p", "a", handle=""),)),
+        first("a", pages=(page("p", "a", state="gone"),)),
+        first("a", pages=(page("p", "a", result="\udcff"),)),
+        first("a", pages=(page("p", "a", attempt=-1),)),
         first("a", statements=(replace(kept("s"), sid="short"),)),
         first("a", statements=(replace(kept("s"), msg="short"),)),
         first("a", statements=(replace(kept("s"), kind="\udcff"),)),
@@ -588,6 +794,13 @@ async def test_other_mistakes_write_nothing(store: Store) -> None:
         lambda: store.put_directory(1, {"a": b""}, b"", ["short"]),
         lambda: store.put_directory(2**60, {"a": b""}, b"", []),
         lambda: store.purge(2**70, 1),
+        lambda: store.put_mark("", 1),
+        lambda: store.put_mark("clock", -1),
+        lambda: store.lease_pages(-1, 5, 1),
+        lambda: store.finish_page(digest("p"), 1, "gone", "", 0),
+        lambda: store.finish_page(digest("p"), 1, "ready", "", 2**53),
+        lambda: store.finish_page("short", 1, "ready", "", 0),
+        lambda: store.pages("short"),
         lambda: store.load("short"),
         lambda: store.envelope("short"),
         lambda: store.statement("short"),
@@ -622,8 +835,12 @@ async def test_a_restart_keeps_everything(store: Store) -> None:
             arm=(Timer("expire", msg_of("a"), 1, 9),),
             waiting=(("AU", 1),),
             drop_after=50,
+            pages=(page("p", "a"), page("q", "a", not_before=NOW + 9)),
+            open=2,
         )
     )
+    await store.lease_pages(NOW, NOW + 30, 9)
+    await store.put_mark("clock", NOW)
     await store.put_directory(1, {"a": b"b"}, b"pins", [digest("f")])
     await store.put_prekeys([prekey("k", 0, 10)])
 
@@ -637,6 +854,10 @@ async def test_a_restart_keeps_everything(store: Store) -> None:
             await store.mailbox("AU", 0, 9),
             await store.mailbox("VN", 0, 9),
             await store.due(99, 9),
+            await store.unarmed(9),
+            await store.pages(msg_of("a")),
+            await store.next_page(),
+            await store.mark("clock"),
             await store.directory(),
             await store.prekeys("AU", 0),
             await store.log(),

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from builders_store import NOW, digest, kept, msg_of, prekey, sealed
+from builders_store import NOW, digest, kept, msg_of, page, prekey, sealed
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from relay.store.base import PREKEY_KEPT_AFTER, Change, Entry, Store, Timer
+from relay.store.base import PAGE_STATES, PREKEY_KEPT_AFTER, Change, Entry, Store, Timer
 from relay.store.memory import MemoryStore
 from relay.store.sqlite import SqliteStore
 
@@ -57,6 +57,18 @@ def changes(draw: st.DrawFn) -> Change:
         tuple(draw(st.lists(waiting, max_size=2))),
         draw(st.integers(0, 2)),
         draw(TIMES),
+        draw(st.booleans()),
+        tuple(
+            page(
+                *(f"p{number}", name),
+                priority=draw(st.sampled_from(["emergency", "urgent", "routine"])),
+                created=draw(TIMES),
+                expires=draw(TIMES),
+                not_before=draw(TIMES),
+            )
+            for number in draw(st.lists(st.integers(0, 5), max_size=3))
+        ),
+        draw(st.integers(0, 2)),
     )
 
 
@@ -70,6 +82,7 @@ class Both(RuleBasedStateMachine):
         self.model = MemoryStore()
         self.store = SqliteStore(self.folder / "relay.db", free_min=0)
         self.starts = 0
+        self.leases: list[tuple[str, int]] = []
         self.both(lambda store: store.start(NOW))
 
     def both(self, do: Callable[[Store], Awaitable[object]]) -> object:
@@ -130,6 +143,24 @@ class Both(RuleBasedStateMachine):
         """Publish prekeys."""
         self.both(lambda store: store.put_prekeys([prekey(name, 0, end, desk=desk)]))
 
+    @rule(now=TIMES, seconds=st.integers(0, 20), limit=st.integers(0, 3))
+    def lease(self, now: int, seconds: int, limit: int) -> None:
+        """Lease pages; remember who holds what, also those whose lease was lost since."""
+        found = self.both(lambda store: store.lease_pages(now, now + seconds, limit))
+        self.leases += [(one.id, one.attempt) for one in found]  # type: ignore[attr-defined]
+
+    @rule(which=st.integers(0, 9), state=st.sampled_from(PAGE_STATES), at=TIMES)
+    def finish(self, which: int, state: str, at: int) -> None:
+        """Say what came of an attempt, as often too late as in time."""
+        if self.leases:
+            key, attempt = self.leases[-1 - which % len(self.leases)]
+            self.both(lambda store: store.finish_page(key, attempt, state, state, at))
+
+    @rule(name=st.sampled_from("xyz"), value=TIMES)
+    def put_mark(self, name: str, value: int) -> None:
+        """Put a mark."""
+        self.both(lambda store: store.put_mark(name, value))
+
     @rule(now=TIMES, late=st.booleans(), limit=st.integers(0, 3))
     def purge(self, now: int, limit: int, *, late: bool) -> None:
         """Purge, also so late that prekeys go."""
@@ -152,11 +183,14 @@ class Both(RuleBasedStateMachine):
             for name in MESSAGES:
                 msg = msg_of(name)
                 reads += [store.load(msg), store.envelope(msg), store.statements(msg)]
+                reads.append(store.pages(msg))
             for desk in DESKS:
                 reads += [store.mailbox(desk, 0, 99), store.mailbox(desk, 1, 2)]
                 reads += [store.head(desk), store.prekeys(desk, 20)]
             reads += [store.statement(digest(name)) for name in STATEMENTS]
             reads += [store.due(40, 99), store.due(99, 2), store.next_due()]
+            reads += [store.unarmed(99), store.unarmed(1), store.next_page()]
+            reads += [store.mark(name) for name in "xyz"]
             reads.append(store.log_entries(0, 999))
             return [store.epoch, *await asyncio.gather(*reads)]
 

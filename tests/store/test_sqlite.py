@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders_store import NOW, digest, first, kept, message_to, msg_of, sealed
+from builders_store import NOW, digest, first, kept, message_to, msg_of, page, sealed
 
 from keys.errors import Failed
 from relay.core import tlog
@@ -571,7 +571,7 @@ async def test_a_newer_schema_is_refused(store: SqliteStore, path: Path) -> None
     edit(path, "PRAGMA user_version = 99")
     before = path.read_bytes()
     with pytest.raises(
-        Failed, match=r"newer version of poc24 \(schema 99; this one knows 1\)"
+        Failed, match=r"newer version of poc24 \(schema 99; this one knows 2\)"
     ) as told:
         await SqliteStore(path).start(NOW)
     assert told.value.exit_code == 78
@@ -715,7 +715,7 @@ async def test_an_older_file_is_copied_and_upgraded(store: SqliteStore, path: Pa
         await newer.start(NOW)
         assert await newer.load(msg_of("a")) == Stored(1, b"state 1")
         await newer.stop()
-    copy = path.with_name("relay.db.schema-1")
+    copy = path.with_name(f"relay.db.schema-{len(schema.scripts())}")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with pytest.raises(Failed, match="newer version"):
         await SqliteStore(path).start(NOW)
@@ -724,6 +724,66 @@ async def test_an_older_file_is_copied_and_upgraded(store: SqliteStore, path: Pa
     assert await old.load(msg_of("a")) == Stored(1, b"state 1")
     assert old.epoch == NOW + 5
     await old.stop()
+
+
+async def test_a_store_of_version_1_is_upgraded(path: Path) -> None:
+    """Messages, timers and log of the first version are as they were; what has a timer there is open."""
+    a, b = bytes.fromhex(msg_of("a")), bytes.fromhex(msg_of("b"))
+    old = sqlite3.connect(path, isolation_level=None)
+    old.executescript(f"{schema.scripts()[0]}; PRAGMA user_version = 1;")
+    old.execute("UPDATE store SET epoch = 7, envelopes = 2")
+    for arrival, msg, name in ((1, a, "a"), (2, b, "b")):
+        old.execute("INSERT INTO message VALUES (?, ?, 3, x'00', 0)", (arrival, msg))
+        old.execute("INSERT INTO envelope VALUES (?, ?)", (arrival, sealed(name)))
+    for kind in ("expire", "ladder"):
+        old.execute("INSERT INTO timer VALUES (?, ?, 1, 50)", (kind, msg_of("a")))
+    old.close()
+    store = SqliteStore(path)
+    await store.start(NOW)
+    assert (store.epoch, await store.load(msg_of("b"))) == (7, Stored(3, b"\0"))
+    assert (await store.counts())["open"] == 1
+    assert await store.unarmed(9) == ()
+    assert await store.commit(Change(msg_of("a"), 3, b"x", disarm=("ladder",), open=2)) == (
+        Committed(4, ())
+    )
+    assert await store.unarmed(9) == (msg_of("a"),)
+    await store.commit(Change(msg_of("a"), 4, b"x", pages=(page("p", "a"),)))
+    assert await store.check() == []
+    assert path.with_name("relay.db.schema-1").exists()
+    await store.stop()
+
+
+async def test_a_submit_pays_nothing_for_pages(store: SqliteStore) -> None:
+    """A change without pages touches neither the outbox nor the marks (a hot path stays as it was)."""
+    watched = watch(store)
+    assert store._kept
+    tables: list[str] = []
+
+    class Noted(Watched):
+        def executemany(self, sql: str, rows: Any) -> sqlite3.Cursor:
+            """Note which statement runs over many rows."""
+            tables.append(sql)
+            return watched._connection.executemany(sql, rows)
+
+    noted = Noted(watched._connection)
+    for part in (store._kept, store._kept.pages, store._kept.timers, store._kept.journal):
+        part._connection = noted  # type: ignore[assignment]
+    await store.commit(first("a", arm=(Timer("expire", msg_of("a"), 1, 9),)))
+    assert any("INTO message" in sql for sql in tables)
+    assert not [sql for sql in tables + noted.executed if " page" in sql or " mark" in sql]
+
+
+async def test_the_auditor_lets_others_work(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many open messages are looked at in pieces, all of them, whichever piece holds what is wrong."""
+    monkeypatch.setattr("relay.store.sqlite.AUDIT_ROWS", 4)
+    for number in range(13):
+        timers = (Timer("expire", msg_of(f"m{number}"), 1, 9),) if number % 5 else ()
+        await store.commit(first(f"m{number}", arm=timers))
+    lacking = tuple(msg_of(f"m{number}") for number in (0, 5, 10))
+    assert await store.unarmed(9) == lacking
+    assert await store.unarmed(2) == lacking[:2]
 
 
 async def test_a_failing_upgrade_leaves_the_old_file(store: SqliteStore, path: Path) -> None:
