@@ -51,7 +51,7 @@ class Exchange:
         self.meter: Meter = meter or Unmetered()
         self._evidence = evidence
         self.roster = Roster(store, trusted)
-        self._ledger = Ledger(store, tell)
+        self._ledger = Ledger(store, tell, self.meter)
         self.deadlines = Deadlines(
             self._ledger,
             self.roster,

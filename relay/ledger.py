@@ -9,12 +9,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from keys import suite
 from keys.errors import Code, Refused
 from keys.statement import Statement
 from relay.core import limits
-from relay.core.events import Arm, Disarm, Drop, Offer, Tell, Waiting
+from relay.core import message as law
+from relay.core.events import Arm, Disarm, Drop, Offer, Page, Tell, Unpage, Waiting
 from relay.core.message import Message, Outcome
-from relay.store.base import Change, Committed, Entry, Full, Kept, Store, Timer
+from relay.meter import Meter
+from relay.store.base import Change, Committed, Entry, Full, Kept, PageRow, Store, Timer
 
 STATES_CACHED = 4096
 BODIES_CACHED_BYTES = 16 * 1024 * 1024
@@ -50,10 +53,11 @@ class _Turn:
 class Ledger:
     """Messages as the store last confirmed them, and the only way to change one."""
 
-    def __init__(self, store: Store, tell: Callable[[Told], None]) -> None:
-        """Stand on *store*; *tell* hears of every mailbox entry after it is durable."""
+    def __init__(self, store: Store, tell: Callable[[Told], None], meter: Meter) -> None:
+        """Stand on *store*; *tell* hears of every mailbox entry, *meter* of every step, after it is durable."""
         self.store = store
         self._tell = tell
+        self._meter = meter
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._bodies: OrderedDict[str, Body] = OrderedDict()
         self._bodies_bytes = 0
@@ -112,6 +116,7 @@ class Ledger:
     ) -> Committed | None:
         """Commit a decision; None if another writer was faster. Hints leave after the commit, never before."""
         message = outcome.message
+        before = await self.load(message.msg) if expected else None
         change = _change(outcome, expected, kept, envelope)
         answer = await self.store.commit(change)
         if isinstance(answer, Full):
@@ -124,6 +129,7 @@ class Ledger:
             self._known.pop(message.msg, None)
             return None
         self._remember(message.msg, Known(answer.version, message))
+        self._meter.moved(before.message if before else None, message)
         for entry, seq in zip(change.entries, answer.seqs, strict=True):
             if seq:
                 self._tell(Told(entry.desk, seq))
@@ -172,6 +178,8 @@ def _change(
     disarm: list[str] = []
     waiting: list[tuple[str, int]] = []
     drop_after = 0
+    pages: list[PageRow] = []
+    unpage = False
     for effect in outcome.effects:
         match effect:
             case Offer(desk):
@@ -186,6 +194,10 @@ def _change(
                 waiting.append((desk, change))
             case Drop(after):
                 drop_after = after
+            case Page():
+                pages.append(_page(outcome.message, effect))
+            case Unpage():
+                unpage = True
     return Change(
         msg=msg,
         expected=expected,
@@ -198,4 +210,27 @@ def _change(
         waiting=tuple(waiting),
         waiting_max=limits.WAITING_MESSAGES_MAX if envelope is not None else 0,
         drop_after=drop_after,
+        unpage=unpage,
+        pages=tuple(pages),
+        open=len(law.timers(outcome.message)),
+    )
+
+
+def _page(message: Message, page: Page) -> PageRow:
+    """Return a page as the outbox holds it. Its id is made from what it is about: the same stage never pages twice."""
+    assert message.ladder is not None  # only a ladder pages
+    origin = message.origin
+    about = f"{message.msg}:{page.stage}:{page.handle}:{page.kind}"
+    return PageRow(
+        id=suite.sha256(about.encode()).hex(),
+        msg=message.msg,
+        desk=page.desk,
+        handle=page.handle,
+        stage=page.stage,
+        kind=page.kind,
+        priority=origin.priority,
+        mode=origin.mode,
+        created=message.ladder.last,
+        expires=origin.expires,
+        not_before=message.ladder.last,
     )

@@ -26,14 +26,17 @@ class Meter(Protocol):
     def handover(self, priority: str, seconds: int) -> None:
         """Observe the time from acceptance to the first delivery."""
 
-    def acknowledged(self, priority: str, seconds: int) -> None:
-        """Observe the time from acceptance to a person's acknowledgement."""
+    def acknowledged(self, priority: str, seconds: int, stage: str) -> None:
+        """Observe the time from acceptance to a person's acknowledgement; *stage* is the kind reached last, or ""."""
 
     def fired(self, kind: str, result: str, lateness: int) -> None:
         """Count a timer: result fired, superseded or failed; lateness in seconds."""
 
     def climbed(self, priority: str, stage: int, kind: str, cause: str) -> None:
         """Count a step of a ladder, and separately the end of one (kind exhausted)."""
+
+    def moved(self, before: Message | None, after: Message) -> None:
+        """Take in one committed step of a message; *before* None if it is new."""
 
 
 class Unmetered:
@@ -51,13 +54,16 @@ class Unmetered:
     def handover(self, priority: str, seconds: int) -> None:
         """Observe nothing."""
 
-    def acknowledged(self, priority: str, seconds: int) -> None:
+    def acknowledged(self, priority: str, seconds: int, stage: str) -> None:
         """Observe nothing."""
 
     def fired(self, kind: str, result: str, lateness: int) -> None:
         """Count nothing."""
 
     def climbed(self, priority: str, stage: int, kind: str, cause: str) -> None:
+        """Count nothing."""
+
+    def moved(self, before: Message | None, after: Message) -> None:
         """Count nothing."""
 
 
@@ -70,4 +76,7 @@ def taken(meter: Meter, before: Message, after: Message, events: Sequence[Receiv
             if event.kind == "delivered":
                 meter.handover(after.origin.priority, seconds)
             elif event.kind == "acknowledged":
-                meter.acknowledged(after.origin.priority, seconds)
+                rungs = [fact for fact in before.facts if fact.kind in ("escalated", "exhausted")]
+                meter.acknowledged(
+                    after.origin.priority, seconds, rungs[-1].detail if rungs else ""
+                )

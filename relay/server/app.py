@@ -22,6 +22,7 @@ from structlog.typing import FilteringBoundLogger
 from keys.directory import begin
 from keys.errors import Failed, Refused
 from keys.identity import Signer
+from relay.core.message import Message
 from relay.exchange import Exchange
 from relay.ledger import Told
 from relay.server import control, observe
@@ -34,13 +35,15 @@ from relay.server.observe import Health
 from relay.server.rates import Call, Rates
 from relay.server.sessions import Sessions
 from relay.server.source import EVERY_S, Folder
-from relay.store.base import Store
+from relay.store.base import INTEGER_MAX, Store
 
 STALE_S = 24 * 3600
 """A directory this long past its date no longer counts as fresh enough to send new devices here."""
 SHUTDOWN_S = 2.0
 CLEANUP_S = 5.0
 BACKLOG = 1024
+STOCK_MAX = 50_000
+"""Timers read at the start to count what is open; a real network has some hundreds."""
 DRAIN_S = 20
 """The kind part of a stop takes no longer than this; what comes after is safe without it."""
 
@@ -131,6 +134,7 @@ class Relay:
         now = self.clock.now()
         await self.exchange.store.start(now)
         await self.exchange.start(now)
+        await self._take_stock()
         await self._first_directory(now)
         await self.ticker.turn()
         self._tasks = [
@@ -157,6 +161,17 @@ class Relay:
             version=place.version,
             epoch=self.exchange.store.epoch,
         )
+
+    async def _take_stock(self) -> None:
+        """Count what was open before this process began: each such message has a timer."""
+        store = self.exchange.store
+        timers = await store.due(INTEGER_MAX, STOCK_MAX)
+        for msg in dict.fromkeys(timer.subject for timer in timers):
+            stored = await store.load(msg)
+            if stored is not None:
+                self.metrics.entered(Message.decode(stored.state))
+        if len(timers) == STOCK_MAX:
+            self.log.warning("not all open messages were counted", count=STOCK_MAX)
 
     async def _first_directory(self, now: int) -> None:
         if not self.exchange.roster.published and self.place.first:

@@ -19,7 +19,7 @@ from keys.errors import Code, Failed, Refused
 from keys.identity import Role
 from relay.server import app as door
 from relay.server import clock as clocks
-from relay.server import control, metrics, tls
+from relay.server import control, machine, tls
 from relay.server.app import Relay
 from relay.server.source import Folder, read_pack
 from relay.store.memory import MemoryStore
@@ -336,7 +336,7 @@ async def test_a_step_of_the_clock_is_seen(world: World) -> None:
         relay.clock.at -= 7200
         await relay.relay.ticker.turn()
 
-        for direction in metrics.DIRECTIONS:
+        for direction in machine.DIRECTIONS:
             assert value("relay_clock_steps_total", {"direction": direction}) == 1
         assert value("relay_clock_offset_seconds", {"reference": "wall"}) == pytest.approx(
             -3600, abs=2
