@@ -88,7 +88,8 @@ def plan(
 
     *ack_by* is the header's, 0 for none; *workday_end*, for routine, the end of the desk's next working day or 0 where
     the card does not say. If the deadline comes sooner than the profile's, all intervals shrink by one factor, but
-    never below *minimum_gap*. Mode ``test`` never reaches a backstop or a backup (PROTOCOL 9.1).
+    never below *minimum_gap* (the first: unless the profile itself says sooner). Mode ``test`` never reaches a backstop
+    or a backup (PROTOCOL 9.1).
     """
     mine = profile[priority]
     whole = int(mine["acknowledge_s"])
@@ -104,7 +105,9 @@ def plan(
         kind = one["kind"]
         if (mode == "test" and kind != PATH) or (kind == BACKUP and not backup):
             continue
-        due = max(accepted + int(one["after_s"]) * min(span, whole) // whole, last + minimum_gap)
+        after = int(one["after_s"])
+        gap = minimum_gap if stages else min(minimum_gap, after)
+        due = max(accepted + after * min(span, whole) // whole, last + gap)
         stages.append(Stage(kind, due, tuple(one["handles"])))
         last = due
     stages.append(Stage(EXHAUSTED, max(deadline, last + minimum_gap if stages else deadline)))
@@ -133,14 +136,18 @@ def climbed(ladder: Ladder, now: int, *, skipped: bool = False) -> Ladder:
     """Return the ladder after its stage has fired at *now*.
 
     The next one fires when it was planned, but a minimum gap after this one at the soonest, so that after the relay was
-    down stages come one at a time; after a stage that was passed over (*skipped*) it fires at once.
+    down stages come one at a time; after a stage that was passed over (*skipped*) it fires at once. ``exhausted`` alone
+    is never pulled forward by that: until its time an acknowledgement is in time, however few there were to page.
     """
     at = ladder.at + 1
     if at >= len(ladder.plan.stages):
         return Ladder(ladder.plan, at, 0, ladder.delayed, now)
     planned = ladder.plan.stages[at].due
     if skipped:
-        return Ladder(ladder.plan, at, now, ladder.delayed, ladder.last)
+        due = now
+        if ladder.plan.stages[at].kind == EXHAUSTED:
+            due = max(planned, ladder.last + ladder.plan.minimum_gap)
+        return Ladder(ladder.plan, at, due, ladder.delayed, ladder.last)
     return Ladder(ladder.plan, at, max(planned, now + ladder.plan.minimum_gap), ladder.delayed, now)
 
 
@@ -158,6 +165,8 @@ def unreached(ladder: Ladder, stage: int, now: int) -> Ladder:
     it been known. The other kinds turn to devices and mailboxes too, which need no page.
     """
     if ladder.over or stage != ladder.at - 1 or ladder.plan.stages[stage].kind != BACKSTOP:
+        return ladder
+    if ladder.stage.kind == EXHAUSTED:
         return ladder
     return hurried(ladder, now, UNREACHABLE)
 

@@ -221,6 +221,16 @@ def open_message(event: Accepted, plan: Plan | None = None) -> Outcome:
     return Outcome(message, (*effects, *_armed(message)))
 
 
+def timers(message: Message) -> tuple[Arm, ...]:
+    """Return the timers that must stand for *message* now: what the auditor compares the store with (invariant I2)."""
+    if not message.open:
+        return ()
+    ladder = message.ladder
+    running = ladder is not None and not ladder.over
+    climbs = (Arm(LADDER, ladder.due, message.generation(LADDER)),) if ladder and running else ()
+    return (Arm(EXPIRE, message.origin.expires, message.generation(EXPIRE)), *climbs)
+
+
 def _armed(message: Message) -> tuple[Effect, ...]:
     """Return the ladder's timer as it must stand."""
     ladder = message.ladder
@@ -296,14 +306,15 @@ def _received(message: Message, event: Received) -> Outcome:
 def _moved(message: Message, event: Received) -> Message:
     """Return the message with its ladder hurried by `declined`, or delayed once by `progress` (PROTOCOL 11.8, 11.9)."""
     ladder = message.ladder
-    if ladder is None or ladder.over:
+    if ladder is None or ladder.over or not message.open:
         return message
     if event.kind == "declined":
-        return replace(message, ladder=escalation.hurried(ladder, event.received))
-    if event.kind == "progress":
+        after = escalation.hurried(ladder, event.received)
+    elif event.kind == "progress":
         after = escalation.held(ladder, event.until)
-        return message if after is ladder else replace(message, ladder=after)
-    return message
+    else:
+        return message
+    return message if after is ladder else replace(message, ladder=after)
 
 
 def _unreached(message: Message, event: Unreached) -> Outcome:
@@ -321,7 +332,9 @@ def _unreached(message: Message, event: Unreached) -> Outcome:
 def _climbed(message: Message, event: Climbed) -> Outcome:
     """Take in one stage: each is taken once, in order, and never after a person's word (invariants I1, I4)."""
     ladder = message.ladder
-    if message.holds(event.sid) or message.settled or (ladder and event.stage != ladder.at):
+    if message.holds(event.sid) or message.settled:
+        return Outcome(message)
+    if ladder and (event.stage != ladder.at or not message.open):
         return Outcome(message)
     fact = Fact(
         "exhausted" if event.kind == EXHAUSTED else "escalated",
@@ -399,6 +412,8 @@ def rung(message: Message, now: int, reachable: Collection[str]) -> Rung | None:
     if ladder is None or ladder.over or not message.open or now < ladder.due:
         return None
     stage = ladder.stage
+    if now >= message.origin.expires and stage.kind != EXHAUSTED:
+        return None  # nobody is woken for what has expired; that is said instead
     why = escalation.passed_over(stage, reachable)
     after = escalation.climbed(ladder, now, skipped=bool(why))
     early = ladder.hurry if now < stage.due else ""
