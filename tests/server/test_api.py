@@ -125,7 +125,10 @@ async def test_a_revoked_device_reads_nothing_any_more() -> None:
     """A token dies with its device: the newer directory decides, not the token's date."""
     world = World()
     async with running(world) as relay:
-        _device, headers = await relay.connected("AU", 1)
+        device, headers = await relay.connected("AU", 1)
+        await device.socket.channel.close()  # type: ignore[attr-defined]
+        while relay.relay.sessions:  # noqa: ASYNC110 - it ends by itself, soon
+            await asyncio.sleep(0.01)
         world.revoke("AU", world.handles("AU")[1], NOW)
         world.freshen(NOW)
         body = directories.pack(world.files)
@@ -178,7 +181,7 @@ async def test_the_limit_of_a_body_is_exact(relay: Running) -> None:
     """n bytes are read and found to be no pickup; n+1 are too large."""
     path = f"/v1/messages/{'0' * 64}/pickup"
     status, body, _headers = await relay.call("POST", path, bytes(api.SMALL_BODY_BYTES_MAX))
-    assert (status, code_of(body)) == (413, Code.E_TOO_LARGE)  # no statement has 64 KiB and four
+    assert (status, "The statement has" in errors.from_json(body).text) == (413, True)
     status, body, _headers = await relay.call("POST", path, bytes(1000))
     assert (status, code_of(body)) == (400, Code.E_ENCODING)
     status, body, _headers = await relay.call("POST", path, bytes(api.SMALL_BODY_BYTES_MAX + 1))

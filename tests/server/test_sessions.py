@@ -79,6 +79,22 @@ def test_an_answer_to_another_challenge_is_refused(world: World) -> None:
     play(story())
 
 
+def test_an_old_challenge_is_refused(world: World) -> None:
+    """A nonce is good for sixty seconds by the relay's clock, whatever the connection says."""
+
+    async def story() -> None:
+        door = await door_of(world)
+        device = door.enter("AU")
+        challenge = await device.challenge()
+        door.clock.step(60)
+        refused = await refusal(device.call(Type.CONNECT, device.proof(challenge)))
+
+        assert refused.code is Code.E_AUTH
+        assert "older than a minute" in refused.text
+
+    play(story())
+
+
 def test_a_challenge_is_not_waited_for_longer_than_its_time(world: World) -> None:
     """Who does not answer within ten seconds is sent away, and the challenge is forgotten."""
 
@@ -222,6 +238,22 @@ def test_the_first_offer_is_signed_and_told_to_the_sender(world: World) -> None:
         await (await door.connected("AU", 1)).push()
         kinds = [kept.kind for kept in await door.exchange.store.statements(msg)]
         assert kinds.count("offered") == 1
+
+    play(story())
+
+
+def test_the_senders_own_copy_is_no_offer(world: World) -> None:
+    """While nobody of the recipient is there, nothing is signed as offered, whoever else was notified."""
+
+    async def story() -> None:
+        door = await door_of(world)
+        sender = await door.connected("VN")
+        msg = await submit(door, sender)
+        assert (await sender.push()).type is Type.NOTIFY
+        await door.clock.sleep(60)
+
+        kinds = [kept.kind for kept in await door.exchange.store.statements(msg)]
+        assert "offered" not in kinds
 
     play(story())
 
@@ -482,7 +514,8 @@ def test_what_only_the_relay_says_is_refused(world: World, kind: Type) -> None:
     async def story() -> None:
         door = await door_of(world)
         device = await door.connected("AU")
-        assert (await refusal(device.call(kind, b"{}"))).code is Code.E_ENCODING
+        for body in (b"{}", b""):
+            assert (await refusal(device.call(kind, body))).code is Code.E_ENCODING
 
     play(story())
 
