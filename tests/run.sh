@@ -35,6 +35,8 @@ done
 poc24_needs="test"
 # shellcheck source=deploy/bootstrap.sh
 . deploy/bootstrap.sh
+# shellcheck source=deploy/operators.sh
+. deploy/operators.sh
 PATH=$POC24_BIN:$PATH
 export PATH PYTHONHASHSEED=0
 

@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHELL = shutil.which("dash") or shutil.which("sh") or "/bin/sh"
 TOOLS = ("cat", "cksum", "tr", "ls", "rm", "uname", "id")
+SCRIPTS = ("deploy/bootstrap.sh", "deploy/operators.sh", "tests/run.sh")
+OPERATORS = ("prometheus", "promtool", "alertmanager", "amtool")
 NOTED = 'echo "$(basename "$0") $*" >>"$NOTES"\n'
 
 
@@ -20,7 +22,7 @@ class Checkout:
         self.folder = folder
         self.bin = folder / ".venv" / "bin"
         self.notes = folder / "notes"
-        for name in ("deploy/bootstrap.sh", "tests/run.sh", "pyproject.toml"):
+        for name in (*SCRIPTS, "pyproject.toml"):
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
         for lock in ("requirements.lock", "requirements-test.lock"):
@@ -40,7 +42,7 @@ class Checkout:
         """Pretend a whole environment, in which every tool is content."""
         (self.folder / ".venv").mkdir(exist_ok=True)
         (self.folder / ".venv" / "pyvenv.cfg").touch()
-        for name in ("python", "pip", "ruff", "mypy", "shellcheck", "lint-imports"):
+        for name in ("python", "pip", "ruff", "mypy", "shellcheck", "lint-imports", *OPERATORS):
             self.pretend(name)
         self.pretend("pytest", "echo '===== 7 passed in 0.10s ====='")
 

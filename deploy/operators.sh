@@ -1,0 +1,102 @@
+# shellcheck shell=sh
+# Sourced after bootstrap.sh, not run: puts prometheus, promtool, alertmanager and amtool into POC24_BIN, as links.
+#
+# What the reader may set:
+#   POC24_PROMETHEUS, POC24_PROMTOOL, POC24_ALERTMANAGER, POC24_AMTOOL   programs to use
+#   POC24_CACHE                                                          where unpacked ones are kept
+#                                       (otherwise ~/.cache/poc24; without a home, in the environment's own folder)
+#
+# In this order: the program that was named; the link that is there; one that is installed; Debian's or Ubuntu's
+# packages, downloaded and unpacked. Nothing is installed, root is not needed, and no service is started. Where there is
+# no apt, the line to type is printed, and the exit code is 69.
+
+poc24_link() {  # poc24_link NAME PROGRAM
+    poc24_program=$(command -v "$2") && "$poc24_program" --version >/dev/null 2>&1 || return 1
+    case $poc24_program in
+        /*) ;;
+        *) poc24_program=$PWD/$poc24_program ;;
+    esac
+    ln -sfn "$poc24_program" "$POC24_BIN/$1"
+}
+
+poc24_find() {  # poc24_find NAME GIVEN OTHER_NAME : link it, or fail
+    if [ -n "$2" ]; then
+        poc24_link "$1" "$2" || poc24_stop 69 "$2 is not a $1 that runs here." \
+            "Name another, or unset POC24_$(echo "$1" | tr '[:lower:]' '[:upper:]') to have one found."
+        return 0
+    fi
+    [ ! -x "$POC24_BIN/$1" ] || return 0
+    poc24_link "$1" "$1" || poc24_link "$1" "$3" || poc24_link "$1" "$poc24_kept/$3"
+}
+
+poc24_find_operators() {
+    poc24_find prometheus "${POC24_PROMETHEUS:-}" prometheus &&
+        poc24_find promtool "${POC24_PROMTOOL:-}" promtool &&
+        poc24_find alertmanager "${POC24_ALERTMANAGER:-}" prometheus-alertmanager &&
+        poc24_find amtool "${POC24_AMTOOL:-}" amtool
+}
+
+poc24_apt() {  # as apt-get, with lists and files of its own in $poc24_work; what it says is shown only when it failed
+    poc24_said=$(cd "$poc24_work" && APT_CONFIG=$poc24_work/apt.conf apt-get -q "$@" 2>&1) || {
+        printf '%s\n' "$poc24_said" >&2
+        return 1
+    }
+}
+
+poc24_extract() {
+    for poc24_file in "$poc24_work"/*.deb; do
+        dpkg-deb -x "$poc24_file" "$poc24_work/root" || return 1
+    done
+}
+
+poc24_unpack_operators() {
+    for poc24_name in apt-get dpkg-deb; do
+        command -v "$poc24_name" >/dev/null 2>&1 || poc24_stop 69 \
+            "Prometheus and Alertmanager are missing, and there is no apt to fetch them with. Install both, then type:" \
+            "  POC24_PROMETHEUS=/path/to/prometheus POC24_PROMTOOL=/path/to/promtool POC24_ALERTMANAGER=/path/to/alertmanager POC24_AMTOOL=/path/to/amtool sh $0"
+    done
+    poc24_say "unpacking Debian's prometheus and alertmanager into $poc24_kept ..."
+    poc24_work=$(mktemp -d) || poc24_stop 73 "There is no room for a temporary folder."
+    mkdir -p "$poc24_work/state/lists/partial" "$poc24_work/cache/archives/partial"
+    cat >"$poc24_work/apt.conf" <<CONF
+Dir::State "$poc24_work/state";
+Dir::State::status "/var/lib/dpkg/status";
+Dir::Cache "$poc24_work/cache";
+APT::Sandbox::User "root";
+CONF
+    if poc24_apt update && poc24_apt download prometheus prometheus-alertmanager && poc24_extract; then
+        for poc24_name in prometheus promtool prometheus-alertmanager amtool; do
+            # A name appears when its file is whole: two runs at once do no harm.
+            cp "$poc24_work/root/usr/bin/$poc24_name" "$poc24_kept/.$poc24_name.$$"
+            mv -f "$poc24_kept/.$poc24_name.$$" "$poc24_kept/$poc24_name"
+        done
+        rm -rf "$poc24_work"
+        return 0
+    fi
+    rm -rf "$poc24_work"
+    poc24_stop 69 "The packages prometheus and prometheus-alertmanager could not be fetched; see above." \
+        "Where apt works, this installs them as services:" \
+        "  sudo apt-get update && sudo apt-get install -y --no-install-recommends prometheus prometheus-alertmanager"
+}
+
+poc24_operators() {
+    if [ -n "${POC24_CACHE:-}" ]; then
+        poc24_kept=$POC24_CACHE
+    elif [ -n "${HOME:-}" ]; then
+        poc24_kept=$HOME/.cache/poc24
+    else
+        poc24_kept=$POC24_VENV/cache
+    fi
+    if poc24_find_operators; then
+        return 0
+    fi
+    mkdir -p "$poc24_kept" 2>/dev/null && [ -w "$poc24_kept" ] || {
+        poc24_kept=$POC24_VENV/cache
+        mkdir -p "$poc24_kept"
+    }
+    poc24_unpack_operators
+    poc24_find_operators || poc24_stop 69 "What was unpacked into $poc24_kept does not run here." \
+        "Name programs that do: POC24_PROMETHEUS, POC24_PROMTOOL, POC24_ALERTMANAGER, POC24_AMTOOL."
+}
+
+poc24_operators
