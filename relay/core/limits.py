@@ -33,6 +33,16 @@ MINIMUM_GAP_S = 60
 """Seconds between two stages of a ladder where network.json says nothing else (PROTOCOL 11.9)."""
 STAGES_MAX = 32
 TIMERS_PER_TICK_MAX = 256
+TIMERS_AT_ONCE = 64
+"""Timers that fire side by side, so that they share the store's barrier."""
+CATCH_UP_PER_DESK_S = 10
+"""Overdue ladders of one recipient desk that fire in a second after downtime."""
+CATCH_UP_ROWS_MAX = 8192
+"""Overdue timers among which the most urgent are looked for."""
+RETRY_S_MAX = 60
+"""A timer that stands although it was fired is tried again after 1, 2, 4 ... seconds, at most this."""
+PAGE_OUTCOMES_MAX = 64
+"""Outcomes of pages that an `exhausted` names for one stage (PROTOCOL 10)."""
 SUBMITS_PER_MINUTE = 120
 """Messages that one desk may submit in a minute, and as many at once."""
 RECEIPTS_PER_MINUTE = 6_000
