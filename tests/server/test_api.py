@@ -340,6 +340,33 @@ async def test_a_real_slow_reader_is_cut_off_and_everything_is_kept(
     await channel.close()
 
 
+async def test_after_a_send_that_was_given_up_the_line_is_cut(relay: Running) -> None:
+    """No goodbye is tried on such a line: aiohttp could not write it, and would fail in its own way."""
+
+    class Stuck:
+        transport: Any = None
+        aborted = False
+
+        async def send_bytes(self, _data: bytes) -> None:
+            await asyncio.Event().wait()
+
+        async def close(self, **_given: Any) -> None:
+            raise asyncio.CancelledError
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    stuck: Any = Stuck()
+    stuck.transport = stuck
+    line = api.WebSocket(stuck, stuck)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await line.send(b"x")
+    await line.close(1008, "slow")
+
+    assert stuck.aborted
+
+
 async def test_a_plain_get_of_the_session_is_refused(relay: Running) -> None:
     """Without the WebSocket handshake there is nothing to see."""
     status, body, _headers = await relay.call("GET", "/v1/session")
