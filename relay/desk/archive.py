@@ -18,7 +18,7 @@ desk waits for it, because nothing may leave the desk before it is kept.
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -44,8 +44,7 @@ class Archive:
         """Open the archive at *path*, or make it (mode 0600).
 
         *key* has 32 bytes. *recovery*: the desk's public recovery key (1216 bytes), for which the archive key is
-        wrapped in the file, so that a backup opens without this device. Raises Failed for a file of a newer version,
-        one that is in use, or one that is not an archive; E_KEYRING for another key.
+        wrapped in the file. Raises Failed for a file that is newer, in use or no archive; E_KEYRING for another key.
         """
         if len(key) != KEY_BYTES:
             raise Failed(
@@ -53,8 +52,7 @@ class Archive:
             )
         self.path = path
         self._key = key
-        self._writing = False
-        self._broken = False
+        self._writing = self._broken = False
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
         self._file = _open(path)
@@ -416,35 +414,37 @@ def _sync(path: Path) -> None:
 
 
 def _open(path: Path, *, writing: bool = True) -> sqlite3.Connection:
-    try:
-        if not writing:
-            return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        file = sqlite3.connect(path, timeout=1, isolation_level=None)
-        file.execute("PRAGMA locking_mode = EXCLUSIVE")
-        (mode,) = file.execute("PRAGMA journal_mode = WAL").fetchone()
-        file.execute("PRAGMA synchronous = FULL")
-        file.execute("PRAGMA secure_delete = ON")
-        (level,) = file.execute("PRAGMA synchronous").fetchone()
-        file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
+    with ExitStack() as undo:
+        try:
+            if not writing:
+                return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+            file = sqlite3.connect(path, timeout=1, isolation_level=None)
+            undo.callback(file.close)
+            file.execute("PRAGMA locking_mode = EXCLUSIVE")
+            (mode,) = file.execute("PRAGMA journal_mode = WAL").fetchone()
+            file.execute("PRAGMA synchronous = FULL")
+            file.execute("PRAGMA secure_delete = ON")
+            (level,) = file.execute("PRAGMA synchronous").fetchone()
+            file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise Failed(
+                    f"The archive {path} cannot be opened: {error}.",
+                    hint="See that the folder is there and belongs to this account.",
+                    exit_code=errors.CONFIGURATION,
+                ) from None
             raise Failed(
-                f"The archive {path} cannot be opened: {error}.",
-                hint="See that the folder is there and belongs to this account.",
-                exit_code=errors.CONFIGURATION,
+                f"The archive {path} is in use: another `desk` of this account has it open.",
+                hint="Type it again while `desk serve` runs (it asks the running desk), or stop the other one.",
+                exit_code=errors.TRY_AGAIN,
             ) from None
-        raise Failed(
-            f"The archive {path} is in use: another `desk` of this account has it open.",
-            hint="Type the command again while `desk serve` runs (it asks the running desk), or stop the other one.",
-            exit_code=errors.TRY_AGAIN,
-        ) from None
-    except sqlite3.DatabaseError:
-        raise _no_archive(path) from None
-    if mode != "wal" or level != 2:
-        file.close()
-        raise Failed(
-            f"SQLite cannot keep {path} safely here (journal {mode}, synchronous {level}).",
-            hint="Put the desk's home on a local disk.",
-            exit_code=errors.CONFIGURATION,
-        )
+        except sqlite3.DatabaseError:
+            raise _no_archive(path) from None
+        if mode != "wal" or level != 2:
+            raise Failed(
+                f"SQLite cannot keep {path} safely here (journal {mode}, synchronous {level}).",
+                hint="Put the desk's home on a local disk.",
+                exit_code=errors.CONFIGURATION,
+            )
+        undo.pop_all()
     return file
