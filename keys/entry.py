@@ -236,7 +236,7 @@ def _profile(value: object) -> Mapping[str, Any]:
     raw = closed(value, {*PRIORITIES, "exhausted"}, "a profile")
     for priority in PRIORITIES:
         one = closed(raw[priority], {"acknowledge_s", "progress_s", "stages"}, priority)
-        deadline = integer(one["acknowledge_s"], "acknowledge_s", least=60)
+        deadline = integer(one["acknowledge_s"], "acknowledge_s", least=10)
         integer(one["progress_s"], "progress_s")
         last = -1
         stages = listed(one["stages"], "stages", STAGES_MAX)

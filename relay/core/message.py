@@ -11,15 +11,12 @@ negative evidence is kept and marked late; nothing is rolled back; a repeated st
         \_ escalated (path, backstop, backup) -> exhausted; only a person's word stops this (relay.core.escalation)
 """
 
-import json
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass, replace
 
 from keys.errors import Code, Refused
 from relay.core import escalation, limits
-from relay.core.escalation import BACKUP, EXHAUSTED, Ladder, Plan, Stage
+from relay.core.escalation import BACKUP, EXHAUSTED, Plan
 from relay.core.events import (
     Accepted,
     Arm,
@@ -38,161 +35,31 @@ from relay.core.events import (
     Unreached,
     Waiting,
 )
+from relay.core.state import EXPIRE, LADDER, REPLACE, Fact, Message, Phase
 
-EXPIRE = "expire"
-"""Timer: the message's own end of life."""
-LADDER = "ladder"
-"""Timer: the next stage of the relay's ladder."""
-REPLACE = "replace"
-"""Timer: the message that this one replaces has still to be told so."""
+__all__ = [
+    "EXPIRE",
+    "HUMAN_ACTS",
+    "LADDER",
+    "MACHINE_ACTS",
+    "REPLACE",
+    "Fact",
+    "Message",
+    "Outcome",
+    "Phase",
+    "Rung",
+    "expired",
+    "open_message",
+    "replay",
+    "rung",
+    "step",
+    "unopenable",
+]
 
 MACHINE_ACTS = frozenset({"delivered", "failed", "progress"})
 HUMAN_ACTS = frozenset({"acknowledged", "declined", "closed"})
 NEGATIVE = frozenset({"exhausted", "expired"})
 POSITIVE = frozenset({"delivered", "acknowledged", "closed"})
-
-
-class Phase(StrEnum):
-    """Where a message stands, in one word for people; derived from the facts, never stored."""
-
-    ACCEPTED = "accepted"
-    FAILED = "failed"
-    DELIVERED = "delivered"
-    DECLINED = "declined"
-    EXHAUSTED = "exhausted"
-    EXPIRED = "expired"
-    ACKNOWLEDGED = "acknowledged"
-    CLOSED = "closed"
-    WITHDRAWN = "withdrawn"
-    REPLACED = "replaced"
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One statement about a message, as far as the rules need it."""
-
-    kind: str
-    sid: str
-    desk: str
-    by: str
-    at: int
-    received: int
-    statement: str = ""
-    detail: str = ""
-    late: bool = False
-    stage: int = -1
-    next_at: int = 0
-    """escalated: which stage, and when the next one fires."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """Everything the rules know of one message. Facts stand in the order in which they were taken in."""
-
-    origin: Accepted
-    facts: tuple[Fact, ...] = ()
-    replaced_by: str = ""
-    waiting: bool = True
-    ladder: Ladder | None = None
-    """Where the relay's ladder stands; None at a desk, which sees each step as a statement."""
-
-    @property
-    def msg(self) -> str:
-        """The message id."""
-        return self.origin.msg
-
-    @property
-    def engaged(self) -> bool:
-        """Whether the backup desk's stage was reached, so that it may read and answer (PROTOCOL 9.3)."""
-        return any(fact.kind == "escalated" and fact.detail == "backup" for fact in self.facts)
-
-    @property
-    def readers(self) -> tuple[str, ...]:
-        """Desks that may fetch the message now; the sender's own devices hold a copy (PROTOCOL 9.3)."""
-        desks = (self.origin.to, self.origin.sender)
-        return (*desks, self.origin.backup) if self.origin.backup and self.engaged else desks
-
-    @property
-    def answerable(self) -> tuple[str, ...]:
-        """Desks whose receipts count."""
-        return (
-            (self.origin.to, self.origin.backup)
-            if self.origin.backup and self.engaged
-            else (self.origin.to,)
-        )
-
-    @property
-    def acknowledgement_asked(self) -> bool:
-        """Whether a person has to acknowledge; otherwise delivery settles the message (PROTOCOL 9.1, 11.8)."""
-        return self.origin.ack_by > 0 and self.origin.mode != "test"
-
-    @property
-    def settled(self) -> bool:
-        """Whether the ladder and the expiry have nothing left to do (PROTOCOL 11.8)."""
-        if self.replaced_by or self.first("acknowledged", "closed", "withdrawn"):
-            return True
-        return not self.acknowledgement_asked and self.first("delivered") is not None
-
-    @property
-    def phase(self) -> Phase:
-        """Where the message stands; the highest evidence wins, late or not (PROTOCOL 10.7)."""
-        if self.first("withdrawn"):
-            return Phase.WITHDRAWN
-        if self.replaced_by:
-            return Phase.REPLACED
-        for kind in (
-            "closed",
-            "acknowledged",
-            "expired",
-            "exhausted",
-            "declined",
-            "delivered",
-            "failed",
-        ):
-            if self.first(kind):
-                return Phase(kind)
-        return Phase.ACCEPTED
-
-    @property
-    def open(self) -> bool:
-        """Whether a timer still has to watch over this message; otherwise it is terminal."""
-        return not self.settled and self.first("expired") is None
-
-    def generation(self, kind: str) -> int:
-        """Return the generation of the timer of *kind* that counts now; one of another generation is void."""
-        return self.ladder.at + 1 if kind == LADDER and self.ladder else 1
-
-    def first(self, *kinds: str) -> Fact | None:
-        """Return the first fact of one of *kinds*: the one that counts."""
-        return next((fact for fact in self.facts if fact.kind in kinds), None)
-
-    def holds(self, sid: str) -> bool:
-        """Whether the statement *sid* was taken in."""
-        return any(fact.sid == sid for fact in self.facts)
-
-    def encode(self) -> bytes:
-        """Return the state as JSON for the store."""
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
-
-    @classmethod
-    def decode(cls, data: bytes) -> "Message":
-        """Read what :meth:`encode` wrote."""
-        raw = json.loads(data)
-        return cls(
-            Accepted(**raw["origin"]),
-            tuple(Fact(**fact) for fact in raw["facts"]),
-            raw["replaced_by"],
-            raw["waiting"],
-            _ladder(raw["ladder"]),
-        )
-
-
-def _ladder(raw: dict[str, Any] | None) -> Ladder | None:
-    if raw is None:
-        return None
-    drawn = raw.pop("plan")
-    stages = tuple(Stage(one["kind"], one["due"], tuple(one["handles"])) for one in drawn["stages"])
-    return Ladder(Plan(stages, drawn["minimum_gap"], drawn["progress"]), **raw)
 
 
 @dataclass(frozen=True, slots=True)
