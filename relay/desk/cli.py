@@ -17,7 +17,17 @@ from relay import errors
 from relay.desk import logs
 from relay.desk.cli_acts import acknowledge, answer, decline, withdraw
 from relay.desk.cli_house import backup, init, restore, serve
-from relay.desk.cli_reads import exit_codes, inbox, schema, show, status, timeline, watch
+from relay.desk.cli_reads import (
+    exit_codes,
+    inbox,
+    phone,
+    schema,
+    sent,
+    show,
+    status,
+    timeline,
+    watch,
+)
 from relay.desk.cli_send import send
 from relay.desk.control import describe
 
@@ -92,6 +102,7 @@ for command in (
     serve,
     send,
     inbox,
+    sent,
     show,
     acknowledge,
     decline,
@@ -99,6 +110,7 @@ for command in (
     withdraw,
     timeline,
     watch,
+    phone,
     status,
     backup,
     restore,

@@ -1,4 +1,4 @@
-"""Commands that only look: inbox, show, timeline, watch, status, schema, exit-codes."""
+"""Commands that only look: inbox, sent, show, timeline, watch, phone, status, schema, exit-codes."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from relay.desk import paper
+from relay.desk import paper, paper_ladder
 from relay.desk.cli_office import Office, everywhere, reaching
 from relay.desk.counter import Counter
 from relay.desk.documents import forms
@@ -57,6 +57,35 @@ def inbox(office: Office, *, every: bool) -> None:
 
 
 @click.command()
+@click.option("--all", "every", is_flag=True, help="Also what somebody has taken up, or is over.")
+@reaching(0, FETCH)
+@everywhere
+def sent(office: Office, *, every: bool) -> None:
+    """List what this desk sent and nobody has taken up: where it stands and what comes next."""
+    settings = office.home()
+    with office.counter(settings) as at:
+        fetched(office, at)
+        found = at.ask(at.desk.sent(all=every))
+    messages = found["messages"]
+    lines = paper_ladder.sent(messages, office.sheet())
+    office.data(found, lines if messages else ["Nothing of yours is open."])
+
+
+@click.command()
+@click.argument("desk")
+@reaching(0, FETCH)
+@everywhere
+def phone(office: Office, desk: str) -> None:
+    """Print the telephone numbers of DESK (AU-B) or State (AU), from the directory at hand."""
+    settings = office.home()
+    with office.counter(settings) as at:
+        if not at.served and office.wait:
+            at.catch_up(office.wait)
+        found = at.ask(at.desk.phone(desk))
+    office.data(found, paper_ladder.book(found, office.sheet()))
+
+
+@click.command()
 @click.argument("msg")
 @reaching(0, FETCH)
 @everywhere
@@ -95,7 +124,7 @@ def watch(office: Office) -> None:
 
         def tell(event: dict[str, Any]) -> None:
             office.data(event, [paper.happened(event, office.sheet())])
-            if event.get("ack_by") and sys.stdout.isatty():
+            if paper_ladder.rings(event) and sys.stdout.isatty():
                 click.echo("\a", nl=False)
 
         with contextlib.suppress(KeyboardInterrupt):  # how a watch ends

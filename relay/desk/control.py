@@ -45,6 +45,8 @@ VERBS: Mapping[str, Mapping[str, type]] = MappingProxyType(
         "send": {"header": str, "statement": str, "body": str, "override_stale": bool},
         "record": {"statement": str},
         "inbox": {"all": bool},
+        "sent": {"all": bool},
+        "phone": {"desk": str},
         "show": {"msg": str},
         "timeline": {"msg": str},
         "wait": {"msg": str, "kind": str, "seconds": int},
@@ -81,6 +83,12 @@ class Verbs(Protocol):
 
     async def inbox(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the verb's word
         """List the messages that need somebody, or all."""
+
+    async def sent(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the verb's word
+        """List what this desk sent and nobody has taken up yet, or all."""
+
+    async def phone(self, desk: str) -> dict[str, Any]:
+        """Return telephone numbers from the directory at hand."""
 
     async def show(self, msg: str) -> dict[str, Any]:
         """Return one opened message."""

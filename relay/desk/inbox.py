@@ -21,6 +21,7 @@ from relay.desk.letters import ACKNOWLEDGE, NOTHING, READ, SETTLING, Alias, Lett
 from relay.desk.notes import Notes
 from relay.desk.records import Records, sid_of
 from relay.desk.roster import Roster
+from relay.desk.vigil import Vigil
 from relay.wire import content, envelope, receipt
 from relay.wire.content import Opened
 from relay.wire.envelope import Header
@@ -83,6 +84,7 @@ class Inbox:
         records: Records,
         letters: Letters,
         notes: Notes,
+        vigil: Vigil,
         device: Signer,
     ) -> None:
         """Stand on the archive's shelves; *device* signs ``delivered`` and ``failed``."""
@@ -91,6 +93,7 @@ class Inbox:
         self._records = records
         self._letters = letters
         self._notes = notes
+        self._vigil = vigil
         self._device = device
 
     def known(self, msg: str) -> bool:
@@ -192,6 +195,7 @@ class Inbox:
             self._check_what_came_before(copy.msg, letter)
             if shown_before and not opened.own:
                 self._again(sid)
+            self._vigil.keep(letter)
         if lie:
             self._notes.add(now, "refused", copy.msg, Code.E_SIGNER, lie)
         if opened.own:

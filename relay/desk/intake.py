@@ -8,15 +8,21 @@ from typing import Any
 
 from keys.errors import Refused
 from relay.core.message import HUMAN_ACTS
+from relay.desk import ladder
 from relay.desk.archive import Archive
 from relay.desk.letters import ACKNOWLEDGE, NOTHING, READ, SETTLING, Letter, Letters, Way
+from relay.desk.lives import Lives, who
 from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
 from relay.desk.proof import ABOUT_A_MESSAGE, Proven
 from relay.desk.records import Records, sid_of
+from relay.desk.vigil import Vigil
 
 UNVERIFIED_MAX = 1000
 """Statements kept although they do not verify; a relay that sends more of them is not worth the room."""
+
+TAKEN_UP = ("acknowledged", "closed")
+"""What the other desk of a message signs (recipient or backup) so that nobody here has to."""
 
 Event = dict[str, Any]
 
@@ -31,6 +37,8 @@ class Intake:
         letters: Letters,
         outbox: Outbox,
         notes: Notes,
+        lives: Lives,
+        vigil: Vigil,
         *,
         desk: str,
     ) -> None:
@@ -40,6 +48,8 @@ class Intake:
         self._letters = letters
         self._outbox = outbox
         self._notes = notes
+        self._lives = lives
+        self._vigil = vigil
         self._desk = desk
 
     def take(self, msg: str, wire: bytes, now: int) -> Event | None:
@@ -89,14 +99,17 @@ class Intake:
         if letter is None:
             return
         if letter.way is Way.RECEIVED:
-            self._settle_received(letter, found.kind)
+            self._settle_received(letter, found.kind, proven.desk)
         else:
             self._outbox.settle(letter.sid)
+            self._vigil.heard(letter)
 
-    def _settle_received(self, letter: Letter, kind: str) -> None:
+    def _settle_received(self, letter: Letter, kind: str, desk: str) -> None:
         if letter.needs != ACKNOWLEDGE:
             return
-        if kind == "withdrawn":
+        if kind == "withdrawn" or (
+            kind in TAKEN_UP and desk != self._desk and who(self._lives.of(letter), kind) == desk
+        ):
             self._letters.need(letter.sid, READ)
         elif kind in SETTLING:
             msgs = [alias.msg for alias in self._letters.aliases(letter.sid)]
@@ -107,7 +120,14 @@ class Intake:
 def said(proven: Proven) -> Event:
     """Return the event of a new verified statement."""
     found = proven.statement
+    more: Event = {}
+    if found.kind == "escalated":
+        more = {name: found[name] for name in ("stage", "cause", "next_at")}
+        more |= {"step": found["kind"], "text": ladder.step(found.fields)}
+    elif found.kind == "exhausted":
+        more = {"outcome": found["outcome"], "text": ladder.end(found.fields)}
     return {
+        **more,
         "event": "statement",
         "kind": found.kind,
         "msg": found["msg"],

@@ -27,11 +27,12 @@ from relay.desk.letters import Alias, Letter, Letters, Way
 from relay.desk.notes import Notes
 from relay.desk.records import Records
 from relay.desk.roster import REFRESH_BEFORE_SENDING_S, Ask, Roster, TurnedDown, telephone
+from relay.desk.shelves import ACCEPTED, DONE, REFUSED, WAITING
+from relay.desk.vigil import Vigil
 from relay.wire import content, frames, receipt
 from relay.wire.envelope import Header
 from relay.wire.frames import Type
 
-WAITING, ACCEPTED, DONE, REFUSED = "waiting", "accepted", "done", "refused"
 SETTLED = frozenset({"delivered", "acknowledged", "declined", "closed", "withdrawn", "expired"})
 """Kinds after which nothing needs to be sent again: somebody has it, or it has come to its end."""
 SUBMISSION_S_MAX = 120
@@ -90,15 +91,17 @@ class Outbox:
         letters: Letters,
         notes: Notes,
         *,
+        vigil: Vigil,
         device: Signer,
         clock: ComparedClock,
     ) -> None:
-        """Stand on the archive's shelves; *device* signs submissions."""
+        """Stand on the archive's shelves; *device* signs submissions, *vigil* watches over what is sent."""
         self._archive = archive
         self._roster = roster
         self._records = records
         self._letters = letters
         self._notes = notes
+        self._vigil = vigil
         self._device = device
         self._clock = clock
         self._turn = asyncio.Lock()
@@ -130,6 +133,7 @@ class Outbox:
                 clear,
                 {"cek": cek, "envelope": b"", "submission": b"", "reason": b""},
             )
+            self._vigil.keep(letter)
 
     def get(self, sid: str) -> Sending | None:
         """Return what is known of a message's way out; None if it was not sent from here."""
@@ -271,6 +275,7 @@ class Outbox:
             self._records.keep(accepted, "", now)
             self._archive.change("outbox", sid, {"state": ACCEPTED}, {"reason": b""})
             self.settle(sid)
+            self._vigil.heard(sending.letter)
         return {
             "event": "statement",
             "kind": "accepted",

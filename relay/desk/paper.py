@@ -7,103 +7,44 @@ from elsewhere is shown without anything that could steer a terminal.
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from typing import Any
 
 from keys.identity import fingerprint
+from relay.desk import paper_ladder
 from relay.desk.compose import CLOCKS, NOTE_TYPE
 from relay.desk.documents import forms
 from relay.desk.documents.reading import instant, printable
+from relay.desk.ladder import UNOPENABLE
+from relay.desk.sheet import Sheet, banner, bare, rows, short, span, warnings
 
-SHORT = 10
-"""Digits of a message id that are shown; any unique prefix of at least six is understood."""
-LABEL_WIDTH = 34
-BANNERS = {
-    "exercise": "EXERCISE - this is a drill, not a real case",
-    "test": "TEST - sent by a machine to try the line; nobody needs to act",
-}
+__all__ = [
+    "Sheet",
+    "asked",
+    "banner",
+    "bare",
+    "document",
+    "happened",
+    "listed",
+    "next_step",
+    "recipient",
+    "rows",
+    "short",
+    "shown",
+    "span",
+    "standing",
+    "told",
+    "until_decision",
+    "warnings",
+]
+
 _QUIET = {
     "confidential": "Keep it confidential.",
     "do_not_notify_user": "Do not tell the holder of the account.",
 }
 ENDED = frozenset({"closed", "withdrawn", "replaced", "expired"})
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """How to write: *now* in seconds UTC, the zone of this machine, and the width of the terminal."""
-
-    now: int
-    zone: tzinfo | None = None
-    """None = the machine's own."""
-    width: int = 96
-
-    def time(self, seconds: int) -> str:
-        """Return a time as ``2026-11-23 03:04:05 UTC (10:04 here)``."""
-        there = datetime.fromtimestamp(seconds, UTC)
-        here = there.astimezone(self.zone)
-        text = there.strftime("%Y-%m-%d %H:%M:%S UTC")
-        if here.utcoffset() == there.utcoffset():
-            return text
-        day = "" if here.date() == there.date() else here.strftime("%a ")
-        return f"{text} ({day}{here.strftime('%H:%M')} here)"
-
-    def until(self, seconds: int) -> str:
-        """Return a deadline and how long it is to it, or since it."""
-        return f"{self.time(seconds)}, {span(seconds - self.now)}"
-
-
-def span(seconds: int) -> str:
-    """Return a time that is left, or by which somebody is late, as words."""
-    word = "left" if seconds >= 0 else "LATE"
-    size = abs(seconds)
-    if size < 90:
-        return f"{size} s {word}"
-    if size < 90 * 60:
-        return f"{size // 60} min {word}"
-    if size < 48 * 3600:
-        return f"{size // 3600} h {size % 3600 // 60} min {word}"
-    return f"{size // 86400} days {word}"
-
-
-def short(msg: str) -> str:
-    """Return a message id as people see and type it."""
-    return msg[:SHORT]
-
-
-def bare(text: object) -> str:
-    """Return text from elsewhere on one line, without anything that steers a terminal."""
-    return printable(str(text)).replace("\n", " ").replace("\t", " ")
-
-
-def banner(mode: str, priority: str) -> str:
-    """Return the first line of a message; an exercise can never be mistaken for a real case."""
-    mark = f"*** {BANNERS[mode]} *** " if mode in BANNERS else ""
-    return f"{mark}{priority.upper()}"
-
-
-def rows(pairs: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
-    """Yield label and value in two columns; long values and values of several lines are wrapped.
-
-    Labels like ``Officer / Name`` that share their beginning stand indented under it.
-    """
-    leaves = [label.rpartition(" / ") for label, _value in pairs]
-    wide = max((len(leaf) + 2 * bool(group) for group, _slash, leaf in leaves), default=0)
-    column, above = min(LABEL_WIDTH, wide), ""
-    for (group, _slash, leaf), (_label, value) in zip(leaves, pairs, strict=True):
-        if group and group != above:
-            yield group
-        above = group
-        label = f"  {leaf}" if group else leaf
-        lines: list[str] = []
-        for line in (value or "-").split("\n"):
-            lines += textwrap.wrap(line, max(24, width - column - 2)) or [""]
-        if len(label) > column:
-            yield label
-            label = ""
-        for number, line in enumerate(lines):
-            yield f"{label if not number else '':<{column}}  {line}".rstrip()
+UNHEARD = frozenset({"accepted", "delivered", "failed", "queued", "exhausted"})
+"""States in which nobody has acknowledged yet."""
 
 
 def asked(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -142,8 +83,10 @@ def shown(found: Mapping[str, Any], mine: str, sheet: Sheet) -> Iterator[str]:
     content = found.get("document")
     pairs = [
         ("Next", next_step(found, mine, sheet)),
+        *paper_ladder.call(found),
         *(asked(content) if kind == "request" and isinstance(content, Mapping) else ()),
         ("State", bare(found["state"])),
+        *([(paper_ladder.STANDS, stands)] if (stands := paper_ladder.stands(found, sheet)) else ()),
         ("Signed by", f"{bare(found['officer'])} of {top['from']}, {sheet.time(top['created'])}"),
         ("Message", f"{short(found['msg'])}  ({found['msg']})"),
     ]
@@ -173,42 +116,67 @@ def document(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
     yield from printable(str(text)).splitlines()
 
 
-def warnings(found: Mapping[str, Any]) -> list[str]:
-    """Return what must be known before a line of the message is believed."""
-    listed = found.get("warnings") or found.get("warning") or []
-    return [bare(one) for one in ([listed] if isinstance(listed, str) else listed)]
-
-
 def next_step(found: Mapping[str, Any], mine: str, sheet: Sheet) -> str:
     """Return the one thing to do now, by when, and what to type for it."""
     top: Mapping[str, Any] = found["header"]
     name, state = short(found["msg"]), str(found["state"])
+    if top["from"] == mine and state == "expired":
+        return f"Telephone {top['to']}, or send it anew: it expired and nobody had acknowledged it."
     if state in ENDED:
         return f"Nothing: it is {state}. What happened: desk timeline {name}"
     if top["from"] == mine:
         return _sent(found, sheet)
     if found.get("kind") != "request":
         return "Read it." + _term(found, sheet)
-    if state == "declined":
+    by: Mapping[str, str] = found.get("by") or {}
+    if state == "declined" and by.get("declined", mine) == mine:
         return f"Nothing: this desk declined it. desk timeline {name}"
+    other = by.get("acknowledged", mine)
+    if state == "acknowledged" and other != mine:
+        return (
+            f"Nothing to sign: {other} has acknowledged it. Speak with {other} before you do "
+            f"anything. desk timeline {name}"
+        )
     if state == "acknowledged" or not top["ack_by"]:
         return (
             f"Decide, {until_decision(found, sheet)}:\n"
             f"desk answer {name} --preserved-until DATE\n"
             f"desk answer {name} --refuse GROUND --reason TEXT --approver NAME"
         )
-    return f"Acknowledge by {sheet.until(top['ack_by'])}:\ndesk acknowledge {name}"
+    deputy = f"You are the backup of {top['to']}. " if top["backup"] == mine else ""
+    due = f"Acknowledge by {sheet.until(top['ack_by'])}"
+    if state == "exhausted":
+        due = "Acknowledge, late as it is: its sender was told that nobody had answered"
+    return f"{deputy}{due}:\ndesk acknowledge {name}"
 
 
 def _sent(found: Mapping[str, Any], sheet: Sheet) -> str:
     """Return what the sender does next."""
     top: Mapping[str, Any] = found["header"]
     name, state, to = short(found["msg"]), str(found["state"]), top["to"]
+    telephone: Mapping[str, Any] = found.get("call") or {}
+    if telephone.get("outcome") == UNOPENABLE:
+        return (
+            f"Telephone {to}: its devices have it, and none can open it. Delivery goes on until "
+            f"{sheet.time(top['expires'])}. desk timeline {name}"
+        )
+    if state == "exhausted":
+        return (
+            f"Telephone {to}: nobody there has acknowledged it. Delivery goes on until "
+            f"{sheet.time(top['expires'])}. desk timeline {name}"
+        )
+    if telephone.get("why") and state != "refused":
+        return f"Telephone {to}, see the warning; it goes on by itself too. desk timeline {name}"
     if state == "queued":
         return f"Wait: it is not with the relay yet and goes out by itself. desk timeline {name}"
     if state == "refused":
         return "Read the warning, correct what it names, and send it again."
-    if state in {"declined", "exhausted", "failed"}:
+    if state == "declined" and (coming := paper_ladder.comes(found, sheet)):
+        return (
+            f"A person at {to} declined it; next, {coming}. Wait for that, or telephone {to}. "
+            f"desk timeline {name}"
+        )
+    if state in {"declined", "failed"}:
         return f"Telephone {to}: it is {state}. What happened: desk timeline {name}"
     if state == "acknowledged":
         return f"Wait for the answer, {until_decision(found, sheet)}. desk timeline {name}"
@@ -238,7 +206,7 @@ def listed(messages: Sequence[Mapping[str, Any]], mine: str, sheet: Sheet) -> It
         way = f"to {one['to']}" if one["from"] == mine else f"from {one['from']}"
         mark = "" if one["mode"] == "actual" else f" {str(one['mode']).upper()}"
         due = ""
-        if one["ack_by"] and one["state"] in {"accepted", "delivered", "failed", "queued"}:
+        if one["ack_by"] and one["state"] in UNHEARD:
             due = f", acknowledge by {sheet.until(one['ack_by'])}"
         yield (
             f"{short(one['msg'])}  {str(one['priority']).upper():<9}{mark} {one['kind']:<8} "
@@ -255,7 +223,12 @@ def told(timeline: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
         late = "  LATE" if line.get("late") else ""
         proof = f"  [proof {short(line['proof'])}]" if line.get("proof") else ""
         at = line["at"] or line["received"]
-        yield f"{sheet.time(at)}  {bare(line['by'])}: {bare(line['text'])}{late}{proof}"
+        after = f"; next step {sheet.time(line['next_at'])}" if line.get("next_at") else ""
+        yield f"{sheet.time(at)}  {bare(line['by'])}: {bare(line['text'])}{after}{late}{proof}"
+    pairs = [*paper_ladder.call(timeline)]
+    if coming := paper_ladder.comes(timeline, sheet):
+        pairs.insert(0, ("Next", coming))
+    yield from rows(pairs, sheet.width)
 
 
 def recipient(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
@@ -296,13 +269,19 @@ def happened(event: Mapping[str, Any], sheet: Sheet) -> str:
         return f"{time}  {line} to {event['to']}{due}{revoked}{name}"
     if what == "statement":
         by = f" by {bare(event['by'])}" if event.get("by") else ""
-        return f"{time}  {event.get('desk') or 'relay'}  {event['kind']}{by}{name}"
+        text = f": {bare(event['text'])}" if event.get("text") else ""
+        if event.get("next_at"):
+            text += f"; next step {sheet.until(event['next_at'])}"
+        return f"{time}  {event.get('desk') or 'relay'}  {event['kind']}{by}{text}{name}"
     text = f": {bare(event['text'])}" if event.get("text") else ""
+    if what == "alarm":
+        what = f"ALARM {banner(event['mode'], event['priority'])} to {event['to']}"
     return f"{time}  {bare(what)}{text}{name}"
 
 
 def standing(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
     """Yield whether the desk is up, what waits, and what will run out."""
+    yield from paper_ladder.alarms(found, sheet)
     known: Mapping[str, Any] = found["directory"]
     fresh = "fresh" if known["fresh"] else "OUT OF DATE"
     unacknowledged = found["inbox"]["unacknowledged"]

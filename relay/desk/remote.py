@@ -50,6 +50,14 @@ class Remote:
         """List the messages that need somebody, or all."""
         return await self._ask("inbox", {"all": all})
 
+    async def sent(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the verb's word
+        """List what the desk sent and nobody has taken up yet, or all."""
+        return await self._ask("sent", {"all": all})
+
+    async def phone(self, desk: str) -> dict[str, Any]:
+        """Return telephone numbers from the directory at hand."""
+        return await self._ask("phone", {"desk": desk})
+
     async def show(self, msg: str) -> dict[str, Any]:
         """Return one opened message."""
         return await self._ask("show", {"msg": msg})

@@ -12,26 +12,29 @@ from typing import Any
 
 import structlog
 
-from keys import suite
 from keys.errors import Code, Failed, Refused
 from keys.identity import Signer
 from keys.statement import decode, peek, unb64u
 from relay import errors
+from relay.desk import phone
 from relay.desk.archive import Archive
 from relay.desk.clock import Clock, ComparedClock
 from relay.desk.dial import Dial
+from relay.desk.handed import as_the_recipient
 from relay.desk.inbox import Inbox
 from relay.desk.intake import Intake, said
 from relay.desk.letters import NOTHING, READ, Letter, Letters, Way
 from relay.desk.link import Link
+from relay.desk.lives import Lives
 from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
 from relay.desk.records import Records
 from relay.desk.roster import REFRESH_BEFORE_SENDING_S, Roster, telephone
 from relay.desk.views import Views
+from relay.desk.vigil import Vigil
 from relay.desk.watching import Watching
-from relay.wire import content, receipt
-from relay.wire.content import CLOCK_SKEW_SECONDS, Opened
+from relay.wire import receipt
+from relay.wire.content import CLOCK_SKEW_SECONDS
 from relay.wire.envelope import Header
 
 HUMAN = frozenset({"acknowledged", "declined", "closed", "withdrawn"})
@@ -63,22 +66,24 @@ class Desk:
         self._letters = Letters(archive)
         self._roster = Roster(archive, desk=desk, service=service, device=device)
         self._records = Records(archive, self._roster)
-        self._inbox = Inbox(
-            archive, self._roster, self._records, self._letters, self._notes, device
-        )
+        shelves = self._roster, self._records, self._letters
+        lives = Lives(*shelves)
+        self._vigil = Vigil(archive, self._roster, self._letters, lives, self._notes)
+        self._inbox = Inbox(archive, *shelves, self._notes, self._vigil, device)
         self._outbox = Outbox(
-            archive,
-            self._roster,
-            self._records,
-            self._letters,
-            self._notes,
-            device=device,
-            clock=self._clock,
+            archive, *shelves, self._notes, vigil=self._vigil, device=device, clock=self._clock
         )
         self._intake = Intake(
-            archive, self._records, self._letters, self._outbox, self._notes, desk=desk
+            archive,
+            self._records,
+            self._letters,
+            self._outbox,
+            self._notes,
+            lives,
+            self._vigil,
+            desk=desk,
         )
-        self._views = Views(self._roster, self._records, self._letters, self._outbox)
+        self._views = Views(*shelves, self._outbox, lives, self._vigil)
         self._watching = Watching()
         self._stopping = asyncio.Event()
         self._link = Link(
@@ -104,12 +109,14 @@ class Desk:
         """Keep the line to the relay until :meth:`stop`. Failed if the archive breaks: nothing is promised then."""
         parts = [
             asyncio.ensure_future(self._link.run()),
+            asyncio.ensure_future(self._vigil.run(self._clock, self._tell)),
             asyncio.ensure_future(self._stopping.wait()),
         ]
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            if parts[0].done():
-                parts[0].result()
+            for part in parts:
+                if part.done():
+                    part.result()
         finally:
             for part in parts:
                 part.cancel()
@@ -121,9 +128,10 @@ class Desk:
         self._stopping.set()
 
     def _tell(self, event: Event) -> None:
-        told = {"at": self._clock.now(), **event}
+        told = self._views.told({"at": self._clock.now(), **event})
         shown = {name: value for name, value in told.items() if name not in {"event", "at"}}
-        log.info(str(told["event"]), **shown)
+        say = log.warning if told["event"] == "alarm" else log.info
+        say(str(told["event"]), **shown)
         self._watching.tell(told)
 
     # How the desk stands
@@ -151,6 +159,7 @@ class Desk:
             "clock_offset": self._clock.offset,
             "now": self._clock.now(),
             "prekeys_until": self._roster.prekeys_until(),
+            "alarms": self._views.alarms(self._clock.now()),
             "notes": self._notes.last(5),
         }
 
@@ -241,7 +250,10 @@ class Desk:
         top, wire, text = Header.decode(unb64u(header)), unb64u(statement), unb64u(body)
         await self._refresh()
         self._check_clock(top.created)
-        opened = self._as_the_recipient(top, wire, text)
+        now = self._clock.now()
+        opened = as_the_recipient(
+            top, wire, text, roster=self._roster, device=self._device, now=now
+        )
         stale = False
         try:
             self._roster.directory.sendable(top.to, self._clock.own())
@@ -281,45 +293,6 @@ class Desk:
                 f"This was signed {at - now} s in the future.",
                 hint=f"{hint} Then sign it again.",
             )
-
-    def _as_the_recipient(self, top: Header, wire: bytes, body: bytes) -> Opened:
-        """Seal for a key of the moment and open it, so that this desk refuses exactly what its recipient would."""
-        if top.sender != self._roster.desk or top.dev != self._device.kid:
-            raise Refused(
-                Code.E_BINDING,
-                f"The message was written for another device than this one of {self._roster.desk}.",
-                hint="Write it again here.",
-            )
-        seed = suite.random_bytes(suite.SEED_BYTES)
-        public = suite.prekey_public(seed)
-        sealed = content.seal(top, wire, body, suite.random_bytes(suite.CEK_BYTES), [public])
-        fields = {
-            "msg": suite.sha256(sealed).hex(),
-            "size": len(sealed),
-            "from": top.sender,
-            "to": top.to,
-            "relay": self._roster.service,
-            "header_sha256": top.sha256,
-            "blobs": [],
-            "replaces": "",
-            "created": self._clock.now(),
-        }
-        opened = content.open_message(
-            sealed,
-            receipt.make("submission", fields, self._device).wire,
-            desk=top.to,
-            service=self._roster.service,
-            seeds={suite.pkid_of(public)[: suite.HINT_BYTES]: seed},
-            directory=self._roster.directory,
-            now=self._clock.now(),
-        )
-        if opened.revoked:
-            raise Refused(
-                Code.E_SIGNER,
-                "The directory lists this device or officer as revoked or not yet in force.",
-                hint="Ask your desk's management: keys enrol.",
-            )
-        return opened
 
     async def record(self, statement: str) -> dict[str, Any]:
         """Keep what an officer of this desk signed about a message, and post it until the relay has recorded it.
@@ -371,7 +344,18 @@ class Desk:
 
     async def inbox(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the verb's word
         """List messages that need somebody here, the most pressing first; or all, newest first."""
-        return {"messages": self._views.listed(everything=all)}
+        return {"messages": self._views.listed(self._clock.now(), everything=all)}
+
+    async def sent(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the verb's word
+        """List what this desk has asked and nobody has taken up yet, with the ladder's step; or all it ever sent."""
+        return {"messages": self._views.sent(everything=all)}
+
+    async def phone(self, desk: str) -> dict[str, Any]:
+        """Return the telephone numbers of a desk (AU-B), or of a State's desks (AU), from the directory at hand.
+
+        Nothing is fetched. Raises E_WRONG_DESK, and E_DIRECTORY_STALE where this desk never had a directory.
+        """
+        return phone.book(self._roster.directory, desk, self._clock.own())
 
     async def show(self, msg: str) -> dict[str, Any]:
         """Return one opened message. *msg*: its id or its statement's, or six or more first digits."""

@@ -11,6 +11,9 @@ from types import MappingProxyType
 SEED_SHELF = "prekey_seed"
 """The one shelf that never leaves the device: its rows open messages, and are destroyed on time."""
 
+WAITING, ACCEPTED, DONE, REFUSED = "waiting", "accepted", "done", "refused"
+"""States of a row of the shelf ``outbox``."""
+
 _TEXT, _INTEGER = "TEXT", "INTEGER"
 
 
@@ -98,6 +101,10 @@ SHELVES: Mapping[str, Shelf] = MappingProxyType(
             },
             ("wire",),
             ("next_at",),
+        ),
+        # by statement sid: the dead man's timer of each message of this desk; due 0 = nothing to look at
+        "vigil": Shelf(
+            {"due": _INTEGER, "open": _INTEGER, "raised": _TEXT}, ("frozen", "said"), ("due",)
         ),
         # by message id: copies that may open after a directory refresh or once a clock is right
         "parked": Shelf(

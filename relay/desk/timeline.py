@@ -6,7 +6,7 @@ verify, or what that law does not allow, is shown as such and counts for nothing
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -14,8 +14,10 @@ from keys.directory import Directory
 from keys.errors import Refused
 from keys.statement import Statement
 from relay.core import message as law
-from relay.core.events import Accepted, Attested, Event, Received, Replaced
+from relay.core.escalation import EXHAUSTED
+from relay.core.events import Accepted, Attested, Climbed, Event, Received, Replaced
 from relay.core.message import Message
+from relay.desk import ladder
 from relay.desk.letters import Letter
 from relay.desk.proof import About, Proven, prove
 from relay.desk.records import Held
@@ -34,8 +36,6 @@ SAYS: Mapping[str, str] = MappingProxyType(
         "closed": "closed",
         "withdrawn": "withdrawn by its sender",
         "progress": "the desk is calling its people",
-        "escalated": "the relay's ladder moved on",
-        "exhausted": "nobody's acknowledgement was known when the ladder ended: telephone",
         "expired": "nobody acknowledged it before it expired",
     }
 )
@@ -55,11 +55,12 @@ class Line:
     text: str
     verified: bool
     late: bool = False
+    next_at: int = 0
+    """When the relay takes its next step if nothing happens; only where a step says so."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the line as strict JSON has it."""
-        names = ("at", "received", "what", "by", "proof", "msg", "text", "verified", "late")
-        return {name: getattr(self, name) for name in names}
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Life:
     msg: str
     message: Message | None
     lines: tuple[Line, ...] = field(repr=False)
+    climbs: tuple[Statement, ...] = ()
+    """The relay's signed steps that count, in order: `escalated`, and `exhausted` at the end."""
 
     @property
     def phase(self) -> str:
@@ -88,6 +91,7 @@ def derive(
     """Re-derive one message id of *letter* from what is held about it, in the order in which it came."""
     proven: list[tuple[Held, Proven]] = []
     lines: list[Line] = []
+    climbs: list[Statement] = []
     for one in held:
         if one.msg != msg:
             continue
@@ -105,10 +109,13 @@ def derive(
                 message = law.step(message, event).message
             except Refused as refused:
                 note = f"does not count: {refused.text}"
+            if isinstance(event, Climbed) and message.holds(event.sid):
+                climbs.append(found.statement)
         lines.append(_line(one, found, note, message))
     if message is not None and replaced is not None:
         message = law.step(message, replaced).message
-    return Life(msg, message, tuple(sorted(lines, key=lambda line: (line.received, line.at))))
+    ordered = tuple(sorted(lines, key=lambda line: (line.received, line.at)))
+    return Life(msg, message, ordered, tuple(climbs))
 
 
 def origin_line(letter: Letter) -> Line:
@@ -199,13 +206,21 @@ def _begin(letter: Letter, msg: str, proven: Sequence[Proven]) -> Message | None
 
 def _event(found: Proven, received: int) -> Event | None:
     statement = found.statement
-    fields = statement.fields
+    given = statement.fields
     if statement.kind in {"submission", "accepted"}:
         return None
+    if statement.kind in {"escalated", "exhausted"}:
+        return Climbed(
+            statement.sid,
+            given.get("stage", 0),
+            given.get("kind", EXHAUSTED),
+            given.get("cause", ""),
+            found.at,
+            given.get("next_at", 0),
+        )
     if statement.kind in BY_RELAY:
-        detail = fields.get("device") or fields.get("kind") or fields.get("outcome") or ""
-        return Attested(statement.kind, statement.sid, found.at, str(detail))
-    detail = fields.get("code") or fields.get("outcome") or ""
+        return Attested(statement.kind, statement.sid, found.at, str(given.get("device", "")))
+    detail = given.get("code") or given.get("outcome") or ""
     return Received(
         statement.kind,
         statement.sid,
@@ -213,7 +228,7 @@ def _event(found: Proven, received: int) -> Event | None:
         statement.signer,
         found.at,
         received,
-        fields.get("statement", ""),
+        given.get("statement", ""),
         str(detail),
     )
 
@@ -222,9 +237,9 @@ def _line(one: Held, found: Proven, note: str, message: Message | None) -> Line:
     statement, member = found.statement, found.member
     text = SAYS.get(statement.kind, statement.kind)
     if statement.kind == "escalated":
-        text += f" to {statement['kind']} ({statement['cause']})"
-    elif statement.kind == "exhausted" and statement["outcome"] == "unopenable":
-        text = SAYS["failed"] + ", nor could any other: telephone"
+        text = ladder.step(statement.fields)
+    elif statement.kind == "exhausted":
+        text = ladder.end(statement.fields)
     elif statement.kind == "failed":
         text += f" ({statement['code']})"
     elif statement.kind == "closed":
@@ -254,6 +269,7 @@ def _line(one: Held, found: Proven, note: str, message: Message | None) -> Line:
         text,
         verified=True,
         late=late,
+        next_at=statement.fields.get("next_at", 0) if statement.kind == "escalated" else 0,
     )
 
 

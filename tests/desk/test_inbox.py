@@ -18,10 +18,12 @@ from relay.desk import inbox as inboxes
 from relay.desk.archive import Archive
 from relay.desk.inbox import Copy, Inbox, Result, Taken
 from relay.desk.letters import ACKNOWLEDGE, NOTHING, READ, Letters
+from relay.desk.lives import Lives
 from relay.desk.notes import Notes
 from relay.desk.records import Records
 from relay.desk.roster import Roster
 from relay.desk.shelves import SEED_SHELF
+from relay.desk.vigil import Vigil
 from relay.wire import content, envelope, receipt
 
 LATER = NOW + 60
@@ -41,8 +43,16 @@ class Device:
         self.notes = Notes(self.archive)
         self.letters = Letters(self.archive)
         self.records = Records(self.archive, self.roster)
+        lives = Lives(self.roster, self.records, self.letters)
+        self.vigil = Vigil(self.archive, self.roster, self.letters, lives, self.notes)
         self.inbox = Inbox(
-            self.archive, self.roster, self.records, self.letters, self.notes, self.signer
+            self.archive,
+            self.roster,
+            self.records,
+            self.letters,
+            self.notes,
+            self.vigil,
+            self.signer,
         )
         if not self.roster.known:
             self.learn()

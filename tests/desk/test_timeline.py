@@ -261,10 +261,13 @@ def test_the_ladders_end_is_told_in_words(world: World, sealed: Sealed) -> None:
     broken = by_relay(world, sealed, "exhausted", NOW + 90, stages=[], outcome="unopenable")
     life = lived(world, sealed, held(climbed, NOW + 61), held(silence, NOW + 91))
     assert life.phase == "exhausted"
-    assert life.lines[2].text.endswith("to backstop (timeout)")
-    assert "nobody's acknowledgement" in life.lines[3].text
+    assert life.lines[2].text.startswith("step 2, backstop: the desk's backstop was paged")
+    assert life.lines[2].text.endswith("nobody had acknowledged in time")
+    assert life.lines[2].next_at == NOW + 90
+    assert "nobody's acknowledgement was known: proof of silence" in life.lines[3].text
+    assert [one.kind for one in life.climbs] == ["escalated", "exhausted"]
     life = lived(world, sealed, held(broken, NOW + 91))
-    assert "could not open" in life.lines[2].text
+    assert "cannot open the message, which is not silence" in life.lines[2].text
 
 
 @pytest.mark.parametrize(
