@@ -45,11 +45,14 @@ def encode(value: Mapping[str, Any]) -> bytes:
     return _dump(value)
 
 
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False
+)
+
+
 def _dump(value: object) -> bytes:
     try:
-        return json.dumps(
-            value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False
-        ).encode()
+        return _ENCODER.encode(value).encode()
     except UnicodeEncodeError:
         _refuse("a lone surrogate")
 

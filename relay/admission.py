@@ -17,12 +17,13 @@ from relay.wire.envelope import Envelope
 
 def submitted(wire: bytes, envelope: Envelope, directory: Directory) -> tuple[Statement, Member]:
     """Verify a submission by a device that the directory lists (revoked or not), for exactly this envelope."""
-    member = directory.device(peek(wire).keyid)
+    peeked = peek(wire)
+    member = directory.device(peeked.keyid)
     if member is None:
         raise Refused(
             Code.E_SIGNER, "The submission is signed by a device that the directory does not list."
         )
-    statement = receipt.read(wire, {"submission"}, member.device_key)
+    statement = receipt.finish(peeked, wire, {"submission"}, member.device_key)
     if statement["msg"] != envelope.msg:
         raise Refused(
             Code.E_BINDING,
@@ -124,13 +125,14 @@ def by_device(
     peeked: Peeked | None = None,
 ) -> tuple[Statement, Member]:
     """Verify a statement by a device that is active now."""
-    member = directory.device((peeked or peek(wire)).keyid)
+    peeked = peeked or peek(wire)
+    member = directory.device(peeked.keyid)
     if member is None or not member.active(now):
         raise Refused(
             Code.E_SIGNER,
             "The statement is signed by a device that the directory does not list as active.",
         )
-    return receipt.read(wire, kinds, member.device_key), member
+    return receipt.finish(peeked, wire, kinds, member.device_key), member
 
 
 def by_officer(
@@ -145,7 +147,7 @@ def by_officer(
             Code.E_SIGNER,
             "The statement is signed by an officer that the directory does not list as active.",
         )
-    return receipt.read(wire, {peeked.kind}, member.officer_key), member
+    return receipt.finish(peeked, wire, {peeked.kind}, member.officer_key), member
 
 
 def fresh(at: int, now: int) -> None:
