@@ -133,7 +133,13 @@ def main() -> None:
 @main.command()
 @_config_option
 @_json_option
-def serve(path: Path, *, as_json: bool) -> None:
+@click.option(
+    "--believe-wall-clock",
+    "believe",
+    is_flag=True,
+    help="Go on at the wall clock's time, although the relay's clock had come to another.",
+)
+def serve(path: Path, *, as_json: bool, believe: bool) -> None:
     """Run the relay until SIGTERM or Ctrl-C; then finish what is under way, and stop.
 
     With --json one line on standard output says when it is ready, and on which ports.
@@ -149,7 +155,8 @@ def serve(path: Path, *, as_json: bool) -> None:
         else:
             click.echo(f"Ready on {relay.place.address} port {relay.port}.", err=True)
 
-    _run(build.serve(build.relay_of(_config(path), SystemClock(), version=_version()), ready))
+    clock = SystemClock(believe=believe)
+    _run(build.serve(build.relay_of(_config(path), clock, version=_version()), ready))
 
 
 @main.command()

@@ -128,7 +128,7 @@ class Deadlines:
         elif timer.kind == law.LADDER and known.message.open:
             await self._climb(timer.subject, now)
         else:
-            await self._disarm(timer)
+            await self.rearm(timer.subject)
         self._meter.fired(timer.kind, "fired", lateness)
 
     async def _replace(self, known: Known, now: int) -> None:

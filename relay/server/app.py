@@ -27,14 +27,16 @@ from relay.exchange import Exchange
 from relay.ledger import Told
 from relay.server import control, observe
 from relay.server.api import TEMPLATES, Api
+from relay.server.auditor import Auditor
 from relay.server.auth import Tokens
-from relay.server.clock import Clock, Ticker
+from relay.server.clock import STEP_S, Clock
 from relay.server.measured import measured
 from relay.server.metrics import Metrics
 from relay.server.observe import Health
 from relay.server.rates import Call, Rates
 from relay.server.sessions import Sessions
 from relay.server.source import EVERY_S, Folder
+from relay.server.ticker import Ticker
 from relay.store.base import INTEGER_MAX, Store
 
 STALE_S = 24 * 3600
@@ -109,6 +111,7 @@ class Relay:
         self.sessions = Sessions(self.exchange, clock, **parts)
         self.api = Api(self.sessions, clock=clock, **parts)
         self.ticker = Ticker(self.exchange, clock, self.metrics, log)
+        self.auditor = Auditor(self.exchange, clock, self.metrics, log)
         self.port = 0
         self.observe_port = 0
         self._folder = Folder(place.folder) if place.folder else None
@@ -131,15 +134,21 @@ class Relay:
             raise
 
     async def _start(self) -> None:
+        await self.exchange.store.start(self.clock.now())
+        await self.ticker.resume()
         now = self.clock.now()
-        await self.exchange.store.start(now)
         await self.exchange.start(now)
         await self._take_stock()
         await self._first_directory(now)
         await self.ticker.turn()
         self._tasks = [
             asyncio.ensure_future(one)
-            for one in (self.ticker.run(), self.sessions.run(), self._watch())
+            for one in (
+                self.ticker.run(),
+                self.auditor.run(),
+                self.sessions.run(),
+                self._watch(),
+            )
         ]
         place = self.place
         if place.control is not None:
@@ -260,6 +269,8 @@ class Relay:
         else:
             reasons += self._other_key()
             warnings += self._stale(now)
+        if abs(self.ticker.offset) > STEP_S:
+            warnings.append("the wall clock and the relay's clock differ: see the runbook, clock")
         if 0 < self.place.tls_expires < now:
             warnings.append("the TLS certificate is past its date")
         return Health(tuple(reasons), tuple(warnings))

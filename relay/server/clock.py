@@ -1,28 +1,24 @@
-"""The relay's only reader of time, and the loop that lets due timers fire.
+"""The relay's only reader of time: a clock that keeps its pace when the machine's is moved.
 
-Everything below the door takes ``now`` as an argument. Deadlines are absolute times in the store, so a restart loses
-none: what fell due while the relay was away fires in the first turn.
+Everything below the door takes ``now`` as an argument. Deadlines are absolute times in the store, so what this clock
+shows decides when a person is woken. It counts the seconds that really go by (``CLOCK_BOOTTIME``, which goes on while
+the machine sleeps) and is drawn to the wall clock by at most 0.5 ms a second; it never jumps. Why so: the README here.
 """
 
 import asyncio
+import ctypes
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
-from structlog.typing import FilteringBoundLogger
-
-from keys.errors import Failed
-from relay.exchange import Exchange
-from relay.server.metrics import Metrics
-
-TURN_S = 1.0
-"""The loop looks at least this often, whatever it was told: a timer may have been set behind its back."""
-STEP_S = 2
-"""The wall clock moving this much against the running clock between two turns is a step: an operator's matter."""
-COUNT_EVERY_S = 10
-PURGE_EVERY_S = 300
-PURGE_LIMIT = 256
-ALIVE_S = 15
-"""A loop that has not come round for this long does not live any more."""
+STEP_S = 2.0
+"""A difference between the wall clock and this one that no drift explains."""
+SLEW = 500e-6
+"""The most by which the clock runs faster or slower than the seconds that go by."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MARK = "clock"
+"""The mark (relay.store) of how far the clock had come."""
 
 
 class Clock(Protocol):
@@ -35,81 +31,96 @@ class Clock(Protocol):
         """Return after this many seconds."""
 
 
+def boottime() -> float:
+    """Return the seconds since the machine was started, those in which it slept included."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def kept_by_ntp() -> bool:
+    """Whether the kernel says that the wall clock is held by a time service; False where it cannot say."""
+    try:
+        answer = int(
+            ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+        )  # zeros: only asks
+    except (AttributeError, OSError):
+        return False
+    return 0 <= answer <= 4  # 5: not synchronised
+
+
+def boot() -> str:
+    """Return the mark's name for this run of the machine; "" where there is no telling."""
+    try:
+        return f"{MARK}.{BOOT_ID.read_text('ascii')[:8]}"
+    except OSError:
+        return ""
+
+
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's clock, disciplined. ``now`` never goes back and never jumps."""
+
+    def __init__(
+        self,
+        *,
+        running: Callable[[], float] = boottime,
+        wall: Callable[[], float] = time.time,
+        trusted: Callable[[], bool] = kept_by_ntp,
+        run: str | None = None,
+        believe: bool = False,
+    ) -> None:
+        """Show the wall clock's time until :meth:`begin` knows better. *run* names this run of the machine.
+
+        *believe*: an operator says that the wall clock is right now, whatever was before.
+        """
+        self._running = running
+        self._wall = wall
+        self._trusted = trusted
+        self.run = boot() if run is None else run
+        self._believe = believe
+        self._then = running()
+        self._shown = wall()
+
+    def begin(self, mark: int, anchor: int) -> float:
+        """Choose where to go on, before anything fires; return by how many seconds this is not the wall clock's time.
+
+        *mark* is how far the clock of the last process had come; *anchor*, where the machine was not started anew
+        since, how far it stood from the running clock, in milliseconds (0: unknown). A wall clock that a time service
+        keeps is believed. Otherwise the last process's clock is carried on, and else the later of mark and wall clock
+        holds: time does not go back because a machine woke up in the past.
+        """
+        self._then, wall = self._running(), self._wall()
+        if self._believe or self._trusted():
+            self._shown = wall
+        elif anchor:
+            self._shown = self._then + anchor / 1000
+        else:
+            self._shown = max(wall, float(mark))
+        return self._shown - wall
 
     def now(self) -> int:
         """Return seconds since the epoch, UTC."""
-        return int(time.time())
+        self._advance()
+        return int(self._shown)
+
+    def offset(self) -> float:
+        """Return how far the wall clock is ahead of this one, in seconds."""
+        return self._advance()
+
+    def anchor(self) -> int:
+        """Return how far this clock is ahead of the running clock, in milliseconds."""
+        self._advance()
+        return round((self._shown - self._then) * 1000)
+
+    def _advance(self) -> float:
+        running = self._running()
+        passed, self._then = running - self._then, running
+        self._shown += passed
+        offset = self._wall() - self._shown
+        if abs(offset) <= STEP_S or self._trusted():
+            drawn = min(max(offset, -passed * SLEW), passed * SLEW)
+            self._shown += drawn
+            offset -= drawn
+        return offset
 
     async def sleep(self, seconds: float) -> None:
         """Return after this many seconds."""
         await asyncio.sleep(seconds)
-
-
-class Ticker:
-    """Lets due timers fire, purges what may go, and watches the clock, the store and the event loop while it does."""
-
-    def __init__(
-        self, exchange: Exchange, clock: Clock, metrics: Metrics, log: FilteringBoundLogger
-    ) -> None:
-        """Drive *exchange*."""
-        self._exchange = exchange
-        self._clock = clock
-        self._metrics = metrics
-        self._log = log
-        self._last_turn = 0.0
-        self._offset = 0.0
-        self._began: tuple[int, float] | None = None
-        self._count_at = 0.0
-        self._purge_at = 0.0
-
-    async def run(self) -> None:
-        """Turn until cancelled. Failed passes through: a store that does not answer ends the relay."""
-        loop = asyncio.get_running_loop()
-        while True:
-            pause = await self.turn()
-            asleep = loop.time()
-            await self._clock.sleep(pause)
-            self._metrics.event_loop_lag.observe(max(0.0, loop.time() - asleep - pause))
-
-    async def turn(self) -> float:
-        """Fire what is due; return how many seconds the loop may sleep."""
-        now, running = self._clock.now(), asyncio.get_running_loop().time()
-        self._watch(now, running)
-        store = self._exchange.store
-        due = await store.next_due()
-        if due is not None and due <= now:
-            try:
-                await self._exchange.tick(now)
-            except Failed:
-                raise
-            except Exception:  # noqa: BLE001 - the next turn must come, whatever this one met
-                self._log.exception("a turn of the timers failed")
-        if running >= self._count_at:
-            self._count_at = running + COUNT_EVERY_S
-            self._metrics.counted(await store.counts())
-        if running >= self._purge_at:
-            self._purge_at = running + PURGE_EVERY_S
-            purged = await store.purge(now, PURGE_LIMIT)
-            if purged:
-                self._log.info("envelopes past their time were deleted", count=purged)
-        due = await store.next_due()
-        self._last_turn = running
-        self._metrics.turned(now, due if due is not None and due <= now else 0)
-        return TURN_S if due is None else min(TURN_S, max(0.05, due - now))
-
-    def alive(self) -> bool:
-        """Whether the loop came round lately, and so the store answered lately."""
-        return asyncio.get_running_loop().time() - self._last_turn <= ALIVE_S
-
-    def _watch(self, now: int, running: float) -> None:
-        if self._began is None:
-            self._began = now, running
-        offset = (now - self._began[0]) - (running - self._began[1])
-        step = offset - self._offset
-        if abs(step) > STEP_S:
-            self._metrics.stepped(step)
-            self._log.warning("the wall clock was moved", seconds=round(step))
-        self._offset = offset
-        self._metrics.clock(offset)

@@ -19,8 +19,8 @@ from keys import directory as directories
 from keys.errors import Code, Failed, Refused
 from keys.identity import Role
 from relay.server import app as door
-from relay.server import clock as clocks
 from relay.server import control, machine, tls
+from relay.server import ticker as tickers
 from relay.server.app import Relay
 from relay.server.source import Folder, read_pack
 from relay.store.memory import MemoryStore
@@ -90,7 +90,7 @@ async def test_a_loop_that_stands_still_is_not_alive(
 ) -> None:
     """When the timers' loop has not come round, /livez and /readyz are 503."""
     async with running(world) as relay:
-        monkeypatch.setattr(clocks, "ALIVE_S", -1)
+        monkeypatch.setattr(tickers, "ALIVE_S", -1)
         assert (await relay.health("/livez"))[0] == 503
         assert "does not answer" in (await relay.health())[1]["reasons"][0]
 
