@@ -132,6 +132,16 @@ CLIMBS = {
     "the desk uses the exchange": _climb(
         "desk-stands-apart", relay__desk__link="def planted() -> None:\n    import relay.exchange"
     ),
+    "a second door to mail": _climb("one-door-to-mail", relay__server__logs="import aiosmtplib"),
+    "the standard library's mail": _climb(
+        "one-door-to-mail", relay__alert__webhook="import smtplib"
+    ),
+    "the pager asks the exchange": _climb(
+        "floors-of-relay", "pages-know-nothing", relay__alert__pager="import relay.exchange"
+    ),
+    "a page looks into a message": _climb(
+        "pages-know-nothing", relay__alert__page="from relay.core import message"
+    ),
     "two rules need each other": _climb(
         "no-cycles",
         relay__core__left="import relay.core.right",
