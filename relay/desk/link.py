@@ -397,7 +397,9 @@ class Link:
         self._roster.make_prekeys(now)
         try:
             await self._roster.publish(session.ask)
-        except TurnedDown as refused:
+            # Colleagues' prekeys are at hand, so that what is sealed while the line is down holds the desk's own copy.
+            await self._roster.fetch_prekeys(session.ask, self._roster.desk, now)
+        except Refused as refused:
             self._hear(self._notes.add(now, "refused", "", refused.code, f"Prekeys: {refused}"))
 
     def _hear(self, event: Event | None) -> None:

@@ -7,11 +7,14 @@ from builders_desk import DAY, Seat, Stage, perform
 from builders_keys import World, seed
 from builders_loop import MemorySocket
 
+from keys import suite
 from keys.errors import Code, Refused
-from keys.statement import unb64u
+from keys.repository import current_entry
+from keys.statement import b64u, unb64u
 from relay.desk import link as links
 from relay.desk.shelves import SEED_SHELF
 from relay.store.memory import MemoryStore
+from relay.wire import envelope
 from relay.wire.frames import Type
 
 SETTLED_S = 660
@@ -59,6 +62,30 @@ def test_the_next_shift_reads_what_its_desk_sent(tmp_path: Path) -> None:
         assert au.connected
 
     perform(story, tmp_path)
+
+
+def test_a_message_is_sealed_for_everybody_who_may_ever_open_it(tmp_path: Path) -> None:
+    """The recipient, the sending desk, the backup and the sender's archive key, in this order (PROTOCOL 9.3)."""
+    world = World()
+    archive = suite.prekey_public(seed("VN's archive key"))
+
+    async def story(stage: Stage) -> None:
+        entry = current_entry(world.files, "VN")
+        world.edit("VN", {**entry, "archive": b64u(archive)}, stage.clock.now())
+        await stage.publish()
+        au, backup, vn = [await stage.seat(desk) for desk in ("AU", "AU-B", "VN")]
+        await vn.desk.recipients("AU", "AU-B")
+        vn.away()
+        sent = await vn.send("AU", backup="AU-B")
+        sending = vn.desk._outbox.get(sent["statement"])
+        assert sending is not None
+        hints = [hint.hex() for hint in envelope.parse(sending.envelope).hints]
+        mine = suite.pkid_of(archive)[: suite.HINT_BYTES].hex()
+        assert hints[3:] == [mine]
+        for hint, seat in zip(hints, (au, vn, backup), strict=False):
+            assert hint in {one.hex() for one in seat.desk._roster.seeds()}
+
+    perform(story, tmp_path, world)
 
 
 def test_an_outage_of_six_hours_loses_no_receipt(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_an_acceptance_of_something_else_is_not_believed(tmp_path: Path) -> None
 
 
 def test_a_statement_under_another_messages_name_is_not_kept(tmp_path: Path) -> None:
-    """A true `delivered` of one message, passed on as if it were another's: refused with an event (E_BINDING)."""
+    """A true `failed` of one message, passed on as if it were another's: refused with an event (E_BINDING)."""
 
     async def story(stage: Stage) -> None:
         vn, au = await stage.seat("VN"), await stage.seat("AU")
@@ -141,7 +141,13 @@ def test_a_statement_under_another_messages_name_is_not_kept(tmp_path: Path) -> 
         def bend(data: bytes) -> list[bytes]:
             if data[0] == Type.STATEMENT and b"vnd.poc24.delivered" in data:
                 head, _wire = frames.split(data[5:], 2)
-                other = au.act("acknowledged", first["msg"], first["statement"])
+                fields = {
+                    "msg": first["msg"],
+                    "desk": "AU",
+                    "code": "E_DECRYPT",
+                    "at": au.clock.now(),
+                }
+                other = receipt.make("failed", fields, au.device)
                 return [data[:5] + frames.join(head, other.wire)]
             return [data]
 

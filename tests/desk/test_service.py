@@ -14,6 +14,7 @@ from keys.errors import Code, Failed, Refused
 from keys.statement import b64u, unb64u
 from relay.desk.archive import Archive
 from relay.desk.control import line_of
+from relay.desk.letters import Alias, Way
 from relay.desk.service import Desk
 from relay.wire.envelope import Header
 
@@ -321,6 +322,30 @@ def test_a_colleague_acknowledges_and_the_whole_desk_knows(tmp_path: Path) -> No
         for seat in (au, other):
             assert (await seat.desk.inbox())["messages"] == []
             assert (await seat.desk.status())["inbox"]["unacknowledged"] == 0
+
+    perform(story, tmp_path)
+
+
+def test_every_copy_is_acknowledged_by_itself(tmp_path: Path) -> None:
+    """One text under two ids: it needs somebody until a person has signed for both (PROTOCOL 9.4)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        sent = await vn.send("AU")
+        await au.until(lambda: au.told("message"))
+        sid, second = sent["statement"], "cd" * 32
+        with au.archive.commit():
+            until = stage.clock.now() + DAY
+            au.desk._letters.name(Alias(second, sid, Way.RECEIVED, stage.clock.now() + 1, until))
+        page = await au.desk.show(sid)
+        assert page["msg"] == second
+        assert any("more than once" in one for one in page["warnings"])
+        await au.sign("acknowledged", sid)
+        page = await au.desk.show(sid)
+        assert page["msg"] == sent["msg"]
+        assert (await au.desk.status())["inbox"]["unacknowledged"] == 1
+        await au.sign("acknowledged", sid)
+        assert (await au.desk.status())["inbox"]["unacknowledged"] == 0
 
     perform(story, tmp_path)
 

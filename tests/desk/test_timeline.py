@@ -128,10 +128,17 @@ def test_without_a_proven_acceptance_there_is_no_life(world: World, sealed: Seal
         Signer(Role.RELAY, seed("a false relay")),
     )
     other = by_relay(world, sealed, "accepted", NOW + 1, submission="ab" * 32)
+    elsewhere = by_relay(world, sealed, "accepted", NOW + 1, relay="another-relay")
+    stranger = by_relay(world, sealed, "accepted", NOW + 1, instance="another/1")
+    another = submission_of(world, sealed.header, sealed.envelope, NOW, header_sha256="ab" * 32)
+    of_another = by_relay(world, sealed, "accepted", NOW + 1, submission=another.sid)
     for statements in (
         [held(sealed.submission, NOW), delivered],
         [held(sealed.submission, NOW), held(false, NOW + 1), delivered],
         [held(sealed.submission, NOW), held(other, NOW + 1), delivered],
+        [held(sealed.submission, NOW), held(elsewhere, NOW + 1), delivered],
+        [held(sealed.submission, NOW), held(stranger, NOW + 1), delivered],
+        [held(another, NOW), held(of_another, NOW + 1), delivered],
     ):
         letter = letter_in(sealed)
         life = derive(letter, sealed.msg, statements, world.directory(), world.service)
@@ -150,6 +157,8 @@ def test_without_a_proven_acceptance_there_is_no_life(world: World, sealed: Seal
         ("delivered", {}, ("AU", "officer")),
         ("withdrawn", {}, ("AU", "officer")),
         ("acknowledged", {"at": NOW - 10**6}, None),
+        ("delivered", {"at": NOW - 10**6}, None),
+        ("delivered", {"desk": "AU-B"}, None),
     ],
     ids=[
         "other-text",
@@ -159,6 +168,8 @@ def test_without_a_proven_acceptance_there_is_no_life(world: World, sealed: Seal
         "officer-acts",
         "withdrawn",
         "before",
+        "device-before",
+        "other-desk",
     ],
 )
 def test_what_does_not_count_is_shown_as_such(
