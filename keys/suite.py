@@ -8,8 +8,9 @@ accepts small-order keys under which one fixed "signature" verifies every messag
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
+from typing import Any, NoReturn
 
 import nacl.bindings as sodium
 import nacl.exceptions
@@ -19,15 +20,26 @@ from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 
 from keys.errors import Code, Failed, Refused
 
+
+class _Missing:
+    """Stands for a part of the library that is not installed: whoever uses it is told, whoever does not is not."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Raise Failed (69): imports come before any command could turn an error into a sentence."""
+        raise Failed(
+            "The installed `cryptography` has no HPKE, ML-KEM or ML-DSA: nothing could be sealed against tomorrow's "
+            "computers.",
+            hint="Install the official wheel: pip install --force-reinstall 'cryptography>=48'. There is no fall-back.",
+            exit_code=69,
+        )
+
+
 try:
     from cryptography.hazmat.primitives import hpke
     from cryptography.hazmat.primitives.asymmetric import mldsa, mlkem, x25519
-except ImportError as missing:  # a distribution's build on an old OpenSSL
-    raise Failed(
-        "The installed `cryptography` has no HPKE or ML-KEM: nothing could be sealed against tomorrow's computers.",
-        hint="Install the official wheel: pip install 'cryptography>=48'.",
-        exit_code=69,
-    ) from missing
+except ImportError:  # an older release, or a distribution's build on an old OpenSSL
+    missing: Any = _Missing()
+    hpke = mldsa = mlkem = x25519 = missing
 
 SEED_BYTES = 32
 PUBLIC_BYTES = 32
@@ -50,7 +62,11 @@ LABEL_ED25519 = b"poc24/1 ed25519\n"
 LABEL_PREKEY = b"poc24/1 mlkem768-x25519\n"
 
 _MLKEM_PUBLIC_BYTES = 1184
-_HPKE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
+
+
+@cache
+def _hpke() -> "hpke.Suite":
+    return hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 
 
 def random_bytes(count: int) -> bytes:
@@ -131,7 +147,7 @@ def kid_of(public: bytes) -> str:
 # Key wrap: HPKE with the hybrid of ML-KEM-768 and X25519 (PROTOCOL 5, 9.2)
 
 
-def _prekey_secret(seed: bytes) -> hpke.MLKEM768X25519PrivateKey:
+def _prekey_secret(seed: bytes) -> "hpke.MLKEM768X25519PrivateKey":
     stretched = hashlib.shake_256(seed).digest(96)
     return hpke.MLKEM768X25519PrivateKey(
         mlkem.MLKEM768PrivateKey.from_seed_bytes(stretched[:64]),
@@ -161,7 +177,7 @@ def wrap(prekey: bytes, cek: bytes, info: bytes) -> bytes:
             mlkem.MLKEM768PublicKey.from_public_bytes(prekey[:_MLKEM_PUBLIC_BYTES]),
             x25519.X25519PublicKey.from_public_bytes(prekey[_MLKEM_PUBLIC_BYTES:]),
         )
-        return _HPKE.encrypt(cek, public, info=info)
+        return _hpke().encrypt(cek, public, info=info)
     except ValueError:
         raise Refused(
             Code.E_KEY, "This prekey cannot be used: its ML-KEM or X25519 part is malformed."
@@ -177,7 +193,7 @@ def check_prekey(prekey: bytes) -> None:
 def unwrap(seed: bytes, wrapped: bytes, info: bytes) -> bytes:
     """Open a stanza with the prekey's *seed*; raise E_DECRYPT for anything but the exact sealed key."""
     try:
-        return _HPKE.decrypt(wrapped, _prekey_secret(seed), info=info)
+        return _hpke().decrypt(wrapped, _prekey_secret(seed), info=info)
     except (InvalidTag, ValueError):
         raise Refused(
             Code.E_DECRYPT,
