@@ -272,16 +272,25 @@ async def test_what_could_not_be_published_is_published_later(
     assert await made.publish(relay.ask) == 4
 
 
+def everything(folder: Path) -> bytes:
+    """Return all bytes of all files in a folder: the archive and its write-ahead log."""
+    return b"".join(one.read_bytes() for one in folder.iterdir() if one.is_file())
+
+
 async def test_secrets_are_destroyed_seven_days_after_their_last_day(
-    world: World, archive: Archive
+    world: World, archive: Archive, tmp_path: Path
 ) -> None:
-    """n and n+1: on the last second the secret is there, one later it is not (8.7)."""
+    """n and n+1: on the last second the secret is there, one later no file of the archive holds it (8.7)."""
     made = await learned(world, archive)
     made.make_prekeys(NOW)
     first_end = NOW - rosters.EARLY_S + WEEK
+    order = "SELECT seed FROM prekey_seed ORDER BY not_after LIMIT 1"
+    (sealed,) = archive._file.execute(order).fetchone()
     assert made.destroy_old(first_end + 7 * DAY) == 0
+    assert sealed in everything(tmp_path)
     assert made.destroy_old(first_end + 7 * DAY + 1) == 1
     assert len(made.seeds()) == 3
+    assert sealed not in everything(tmp_path)
 
 
 # The clock that is compared
