@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from relay.core import message as law
 from relay.server.series import Children, Family
@@ -30,6 +30,7 @@ class Machine(Family):
     def __init__(self, registry: CollectorRegistry, routes: Iterable[tuple[str, str]]) -> None:
         """Register everything; *routes* are (method, template) of the HTTP calls."""
         super().__init__(registry)
+        ProcessCollector(registry=registry)  # memory, open files, and when this process began
         what = "Time of an HTTP call, by route template"
         labels = ("route", "method", "code")
         calls = self._times("relay_http_request_duration_seconds", what, HTTP_S, *labels)
