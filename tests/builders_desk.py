@@ -46,9 +46,10 @@ PATIENCE_S = 120
 class Stage:
     """The relay, the way to it, and the desks that were seated."""
 
-    def __init__(self, world: World, folder: Path) -> None:
-        """Set up the clock; :meth:`open` starts the relay."""
+    def __init__(self, world: World, folder: Path, *, mapped: bool = True) -> None:
+        """Set up the clock; :meth:`open` starts the relay. *mapped*: it can page every handle of every desk."""
         self.world = world
+        self.mapped = mapped
         self.folder = folder
         self.clock = VirtualClock(asyncio.get_running_loop(), NOW)
         self.line = Line(self._serve)
@@ -71,6 +72,7 @@ class Stage:
             evidence=self.world.evidence,
             trusted=begin(self.world.root),
             tell=self._tell,
+            reachable=lambda _desk: ("duty",) if self.mapped else (),
         )
         await exchange.start(self.clock.now())
         self.door = Door(self.world, exchange, self.clock)
@@ -102,6 +104,14 @@ class Stage:
         await self.close()
         self.line.down = False
         await self.open(store)
+
+    async def outage(self, seconds: int, again: Callable[[], Store] | None = None) -> None:
+        """Take the relay away for so long; start it anew on its store, or on what *again* opens."""
+        self.line.down = True
+        await self.close()
+        await self.clock.sleep(seconds)
+        self.line.down = False
+        await self.open(again() if again else None)
 
     async def publish(self) -> None:
         """Publish the world's directory as it is now, and tell every device."""
@@ -342,12 +352,16 @@ class Seat:
 
 
 def perform(
-    story: Callable[[Stage], Awaitable[None]], folder: Path, world: World | None = None
+    story: Callable[[Stage], Awaitable[None]],
+    folder: Path,
+    world: World | None = None,
+    *,
+    mapped: bool = True,
 ) -> None:
     """Play a story on a stage of its own, and clear everything away."""
 
     async def whole() -> None:
-        stage = Stage(world or World(), folder)
+        stage = Stage(world or World(), folder, mapped=mapped)
         await stage.open()
         try:
             await story(stage)

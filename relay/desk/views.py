@@ -66,13 +66,14 @@ class Views:
 
     def sent(self, *, everything: bool) -> list[dict[str, Any]]:
         """Return what this desk sent and nobody has taken up yet, with its ladder; or all it sent. Newest first."""
-        letters = self._letters.all(ways=(Way.SENT, Way.OWN), limit=LISTED_MAX)
         still = set(self._vigil.open())
-        return [
-            self._summary(letter) | {"ladder": self._ladder(letter, self._lives.of(letter))}
-            for letter in letters
-            if everything or letter.sid in still
-        ]
+        found = []
+        for letter in self._letters.all(ways=(Way.SENT, Way.OWN), limit=LISTED_MAX):
+            if everything or letter.sid in still:
+                lives = self._lives.of(letter)
+                ladder_of = {"ladder": self._ladder(letter, lives)}
+                found.append(self._summary(letter, lives) | ladder_of)
+        return found
 
     def alarms(self, now: int) -> list[dict[str, Any]]:
         """Return, for the desk's standing, each of its messages about which somebody has to telephone, and why."""
@@ -142,8 +143,9 @@ class Views:
         text = f"{event.get('text', '')}. Telephone: {phone.spoken(numbers)}"
         return {**event, "to": letter.header.to, "numbers": numbers, "text": text}
 
-    def _summary(self, letter: Letter) -> dict[str, Any]:
-        header, stated, lives = letter.header, letter.statement, self._lives.of(letter)
+    def _summary(self, letter: Letter, lives: Sequence[Life] | None = None) -> dict[str, Any]:
+        header, stated = letter.header, letter.statement
+        lives = self._lives.of(letter) if lives is None else lives
         alarm = self._alarm(letter)
         spoken = f"{alarm}{self._telephone(letter)}" if alarm else ""
         return {
@@ -190,7 +192,8 @@ class Views:
 
     def page(self, letter: Letter) -> dict[str, Any]:
         """Return one whole message with its signed frame."""
-        found, lives = self._summary(letter), self._lives.of(letter)
+        lives = self._lives.of(letter)
+        found = self._summary(letter, lives)
         del found["warning"]
         return {
             "ladder": self._ladder(letter, lives),
