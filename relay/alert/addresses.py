@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+UNICAST = ipaddress.IPv6Network("2000::/3")
+"""The part of IPv6 from which addresses of the open internet are given out."""
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 """IPv6 addresses that a gateway turns into the IPv4 address in their last four bytes (RFC 6052)."""
 
@@ -54,7 +56,7 @@ def is_open(ip: Ip) -> bool:
             inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF))
         if inner:
             return all(is_open(one) for one in inner)
-        if ip.scope_id is not None:
+        if ip.scope_id is not None or ip not in UNICAST:
             return False
     return ip.is_global and not ip.is_multicast and not ip.is_unspecified
 
