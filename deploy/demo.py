@@ -21,6 +21,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 BIN = Path(sys.executable).parent
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -58,6 +59,7 @@ def main() -> int:
             demo.start()
             say(f"Ready after {time.monotonic() - begun:.1f} s.")
             demo.journey()
+            demo.ladder()
             demo.where_to_look()
             if not given.once:
                 demo.wait()
@@ -181,15 +183,21 @@ class Demo:
 
     def _connected(self, desk: str) -> bool:
         """Ask a running desk over its socket, as `desk status` does, but without starting a Python for it."""
-        with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(2)
-            line.connect(os.path.relpath(self.home(desk) / "control.sock"))
-            line.sendall(b'{"arguments":{},"verb":"status"}\n')
-            with line.makefile("rb") as answers:
-                found = json.loads(answers.readline())
-            status = found.get("result", found)
+        with contextlib.suppress(OSError, ValueError):
+            status = self._ask(desk, "status")
             return bool(status["connected"] and status["prekeys_until"])
         return False
+
+    def _ask(self, desk: str, verb: str, **arguments: object) -> dict[str, Any]:
+        question = {"arguments": arguments, "verb": verb}
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(5)
+            line.connect(os.path.relpath(self.home(desk) / "control.sock"))
+            line.sendall(
+                json.dumps(question, separators=(",", ":"), sort_keys=True).encode() + b"\n"
+            )
+            with line.makefile("rb") as answers:
+                return dict(json.loads(answers.readline())["result"])
 
     # 3 and 4. The journey
 
@@ -209,9 +217,8 @@ class Demo:
         self.look("AU", "inbox")
         self.look("AU", "show", msg)
         self.act("AU", "acknowledge", msg)
-        until = (dt.datetime.now(dt.UTC) + dt.timedelta(days=90)).date().isoformat()
         answered = self.act(
-            "AU", "answer", msg, "--preserved-until", until, "--order", "PO-2026-0417", "--yes"
+            "AU", "answer", msg, "--preserved-until", _days(90), "--order", "PO-2026-0417", "--yes"
         )
         self.look("VN", "show", answered["msg"][:10])
         watching.terminate()
@@ -220,6 +227,41 @@ class Demo:
         )
         self.look("VN", "timeline", msg)
         self.look("AU", "timeline", msg)
+
+    # 6. The ladder
+
+    def ladder(self) -> None:
+        """Two emergencies to a desk whose people sleep: the backup desk answers one, and nobody the other."""
+        title(
+            "6. Two emergencies while AU's people sleep: pages, the backup desk, and at last the proof of silence"
+        )
+        watching = self.watch("VN")
+        request = EXAMPLES / "emergency_request.json"
+        asked = ("send", request, "--to", "AU", "--priority", "emergency", "--dated-now", "--yes")
+        first = self.act("VN", *asked)["msg"][:10]
+        second = self.act("VN", *asked)["msg"][:10]
+        say(
+            "Nobody at AU signs. This desk's ladder takes 20 seconds (deploy/examples/demo_network.toml)."
+        )
+        self._until(lambda: first in self._inbox("AU-B"), "the backup desk's stage")
+        self.look("AU-B", "inbox")
+        self.act("AU-B", "acknowledge", first)
+        self.act("AU-B", "answer", first, "--preserved-until", _days(90), "--yes")
+        self._until(lambda: "exhausted" in self._steps("VN", second), "the proof of silence")
+        watching.terminate()
+        title("7. The first: answered by AU-B. The second: a signed notice, and whom to call now")
+        self.look("VN", "timeline", first)
+        self.look("VN", "timeline", second)
+        self.look("VN", "phone", "AU")
+
+    def _inbox(self, desk: str) -> list[str]:
+        """Return the short ids of what waits at a desk; asked quietly, again and again."""
+        found = self._ask(desk, "inbox", all=False)
+        return [one["msg"][:10] for one in found["messages"]]
+
+    def _steps(self, desk: str, msg: str) -> list[str]:
+        found = self._ask(desk, "timeline", msg=msg)
+        return [line["what"] for line in found["lines"]]
 
     def watch(self, desk: str) -> subprocess.Popen[str]:
         """Show what a desk sees as it happens, beside everything else."""
@@ -348,6 +390,11 @@ class Demo:
                 f"`{_shown(command)}` ended with exit code {done.returncode}.\n{done.stderr}"
             )
         return done.stdout
+
+
+def _days(count: int) -> str:
+    """Return the date in so many days."""
+    return (dt.datetime.now(dt.UTC) + dt.timedelta(days=count)).date().isoformat()
 
 
 def title(text: str) -> None:
