@@ -77,7 +77,8 @@ class SystemClock:
         self.run = boot() if run is None else run
         self._believe = believe
         self._then = running()
-        self._shown = wall()
+        self._ahead = wall() - self._then
+        """How far this clock is ahead of the running one: all that ever changes."""
 
     def begin(self, mark: int, anchor: int) -> float:
         """Choose where to go on, before anything fires; return by how many seconds this is not the wall clock's time.
@@ -89,35 +90,34 @@ class SystemClock:
         """
         self._then, wall = self._running(), self._wall()
         if self._believe or self._trusted():
-            self._shown = wall
+            self._ahead = wall - self._then
         elif anchor:
-            self._shown = self._then + anchor / 1000
+            self._ahead = anchor / 1000
         else:
-            self._shown = max(wall, float(mark))
-        return self._shown - wall
+            self._ahead = max(wall, float(mark)) - self._then
+        return self._then + self._ahead - wall
 
     def now(self) -> int:
         """Return seconds since the epoch, UTC."""
-        self._advance()
-        return int(self._shown)
+        self._draw()
+        return int(self._then + self._ahead)
 
     def offset(self) -> float:
         """Return how far the wall clock is ahead of this one, in seconds."""
-        return self._advance()
+        return self._draw()
 
     def anchor(self) -> int:
         """Return how far this clock is ahead of the running clock, in milliseconds."""
-        self._advance()
-        return round((self._shown - self._then) * 1000)
+        return round(self._ahead * 1000)
 
-    def _advance(self) -> float:
+    def _draw(self) -> float:
+        """Draw this clock to the wall clock as far as the time since the last look allows; return what is left."""
         running = self._running()
         passed, self._then = running - self._then, running
-        self._shown += passed
-        offset = self._wall() - self._shown
+        offset = self._wall() - running - self._ahead
         if abs(offset) <= STEP_S or self._trusted():
             drawn = min(max(offset, -passed * SLEW), passed * SLEW)
-            self._shown += drawn
+            self._ahead += drawn
             offset -= drawn
         return offset
 
