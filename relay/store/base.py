@@ -40,6 +40,8 @@ then.
 """
 PAGE_STATES = ("ready", "leased", "sent", "failed", "cancelled", "expired")
 """A page waits, is under way with a pager, or has come to one of four ends."""
+LOST = "unknown"
+"""The result of an attempt whose lease ended before anybody said what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class PageRow:
     """How often it was leased: also what fences a pager that was away for too long."""
     lease_until: int = 0
     result: str = ""
-    """What came of the last attempt, in the pager's words; "" while nothing is known."""
+    """What came of the last attempt, in the pager's words; "" before the first one's end, LOST if its pager died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +308,7 @@ class Store(Protocol):
     async def lease_pages(self, now: int, until: int, limit: int) -> tuple[PageRow, ...]:
         """Give at most *limit* pages to a pager until *until*: those that are ready with not_before
         <= *now*, and those whose lease ended by *now* (their pager died). By (priority, created,
-        id), emergencies first; each with its attempt counted.
+        id), emergencies first; each with its attempt counted, and with result LOST if a lease had ended.
 
         A page of a message that is not open any more is cancelled instead: nobody is woken for
         what is settled.

@@ -14,6 +14,7 @@ from keys.errors import Failed
 from relay.core import tlog
 from relay.core.tlog import Frontier
 from relay.store.base import (
+    LOST,
     PAGE_KEPT_AFTER,
     PAGE_STATES,
     PREKEY_KEPT_AFTER,
@@ -246,7 +247,13 @@ class MemoryStore:
         due = [page for page in due if self._messages[page.msg].open]
         due.sort(key=lambda page: (page_rank(page.priority), page.created, page.id))
         leased = tuple(
-            replace(page, state="leased", attempt=page.attempt + 1, lease_until=until)
+            replace(
+                page,
+                state="leased",
+                attempt=page.attempt + 1,
+                lease_until=until,
+                result=LOST if page.state == "leased" else page.result,
+            )
             for page in due[: max(limit, 0)]
         )
         self._pages.update({page.id: page for page in leased})

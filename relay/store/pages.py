@@ -8,7 +8,7 @@ count. All methods run on the store's thread; those that stage write nothing unt
 
 from collections.abc import Sequence
 
-from relay.store.base import PAGE_KEPT_AFTER, PAGE_STATES, PageRow, raw
+from relay.store.base import LOST, PAGE_KEPT_AFTER, PAGE_STATES, PageRow, raw
 from relay.store.journal import Connection
 
 _COLUMNS = (
@@ -68,11 +68,12 @@ class Pages:
             (now, max(limit, 0)),
         ).fetchall()
         self._connection.executemany(
-            "UPDATE page SET state = 'leased', attempt = attempt + 1, lease_until = ? WHERE id = ?",
-            [(until, row[0]) for row in found],
+            "UPDATE page SET state = 'leased', attempt = attempt + 1, lease_until = ?, result = ?"
+            " WHERE id = ?",
+            [(until, _last(row), row[0]) for row in found],
         )
         return tuple(
-            _read((*row[:10], "leased", row[11], row[12] + 1, until, row[14])) for row in found
+            _read((*row[:10], "leased", row[11], row[12] + 1, until, _last(row))) for row in found
         )
 
     def finish(self, page: bytes, attempt: int, state: str, result: str, not_before: int) -> bool:
@@ -130,6 +131,11 @@ def _row(page: PageRow, arrival: int) -> tuple[object, ...]:
         *(page.mode, page.created, page.expires, page.state, page.not_before, page.attempt),
         *(page.lease_until, page.result),
     )
+
+
+def _last(row: Sequence[object]) -> str:
+    """Return what is known of the attempt before: nothing, if its lease ran out."""
+    return LOST if row[10] == "leased" else str(row[14])
 
 
 def _read(

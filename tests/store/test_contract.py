@@ -22,6 +22,7 @@ from builders_store import (
 from keys.errors import Failed
 from relay.core import tlog
 from relay.store.base import (
+    LOST,
     PAGE_KEPT_AFTER,
     PAGE_STATES,
     PREKEY_KEPT_AFTER,
@@ -557,6 +558,7 @@ async def test_a_dead_pagers_page_is_leased_again(store: Store) -> None:
     assert await store.lease_pages(NOW + 29, NOW + 59, 9) == ()
     (again,) = await store.lease_pages(NOW + 30, NOW + 60, 9)
     assert (again.id, again.attempt, again.lease_until) == (digest("p"), 2, NOW + 60)
+    assert again.result == LOST
     assert not await store.finish_page(digest("p"), 1, "failed", "failed_perm", 0)
     assert await store.pages(msg_of("a")) == (again,)
     assert await store.finish_page(digest("p"), 2, "sent", "sent", 0)
