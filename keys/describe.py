@@ -34,6 +34,7 @@ CARD = {
     "capabilities": [],
     "preservation_days": 0,
     "renewals": 0,
+    "office": {},
     "oral": False,
     "backup": "",
     "authority": "",

@@ -24,6 +24,8 @@ HANDLE = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
 KID = re.compile(r"[0-9a-f]{64}\Z")
 NUMBER = re.compile(r"\+[1-9][0-9 ]{5,22}[0-9]\Z")
 DATE = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])\Z")
+HOUR = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z")
+ZONE = re.compile(r"[A-Za-z0-9_+-]{1,30}(/[A-Za-z0-9_+-]{1,30}){0,2}\Z")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z")
 
 ACTIVE_DEVICES_MAX = 31
@@ -278,6 +280,7 @@ CARD_FIELDS = frozenset(
         "capabilities",
         "languages",
         "names",
+        "office",
         "oral",
         "preservation_days",
         "renewals",
@@ -313,11 +316,30 @@ def _card(value: object) -> Mapping[str, Any]:
     integer(raw["renewals"], "renewals")
     if not isinstance(raw["oral"], bool):
         refuse("`oral` is true or false")
+    _office(raw["office"])
     if raw["backup"] != "":
         check_desk(raw["backup"])
     text(raw["authority"], "authority", 300)
     matching(raw["verified"], DATE, "a date looks like 2026-01-31")
     return raw
+
+
+def _office(value: object) -> None:
+    """Check when the office is open; an empty object says nothing. Zone names are not looked up: zone files differ."""
+    if value == {}:
+        return
+    raw = closed(value, {"closes", "days", "holidays", "opens", "zone"}, "office")
+    matching(raw["zone"], ZONE, "a time zone looks like Asia/Ho_Chi_Minh")
+    opens, closes = (
+        matching(raw[name], HOUR, "an hour looks like 08:00") for name in ("opens", "closes")
+    )
+    if opens >= closes:
+        refuse("the office closes before it opens")
+    for day in listed(raw["days"], "days", 7):
+        if integer(day, "days", least=1) > 7:
+            refuse("a day of the week is a number from 1, Monday, to 7")
+    for day in listed(raw["holidays"], "holidays", 400):
+        matching(day, DATE, "a date looks like 2026-01-31")
 
 
 def check_floor(entry: DeskEntry, floor: Mapping[str, Mapping[str, int]]) -> None:

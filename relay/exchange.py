@@ -9,6 +9,7 @@ Nothing here is remembered that the store could not give again: the caches may b
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from keys.directory import Directory, Member, Trusted
 from keys.errors import Code, Failed, Refused
@@ -19,6 +20,7 @@ from relay.core import escalation, limits
 from relay.core import message as law
 from relay.core.events import Accepted, Effect, Received
 from relay.core.message import Outcome
+from relay.core.workdays import next_workday_end
 from relay.deadlines import Deadlines
 from relay.ledger import Body, Ledger, Told, keep
 from relay.meter import Meter, Unmetered, taken
@@ -104,7 +106,7 @@ class Exchange:
                     now=now,
                 )
             except Refused:
-                known = await self._again(statement, parsed.msg, now)
+                known = await self._again(statement, member, parsed.msg, now)
                 if known is None:
                     raise
                 return known
@@ -153,7 +155,7 @@ class Exchange:
         kept = [keep(submission, envelope.msg, now), keep(accepted, envelope.msg, now)]
         answer = await self._ledger.commit(outcome, 0, kept, envelope.wire)
         if answer is None:
-            known = await self._again(submission, envelope.msg, now)
+            known = await self._again(submission, member, envelope.msg, now)
             if known is None:
                 raise Refused(
                     Code.E_BUSY,
@@ -170,15 +172,24 @@ class Exchange:
     def _plan(self, event: Accepted) -> escalation.Plan:
         """Draw the ladder from the recipient's profile of this moment; it is frozen into the message."""
         directory = self.directory
+        recipient = directory.desk(event.to)
         return escalation.plan(
-            directory.desk(event.to).profile,
+            recipient.profile,
             priority=event.priority,
             mode=event.mode,
             accepted=event.at,
             ack_by=event.ack_by,
             backup=event.backup,
             minimum_gap=directory.network.limits.get("minimum_gap_s", limits.MINIMUM_GAP_S),
+            workday_end=self._workday_end(recipient.card["office"], event.at),
         )
+
+    def _workday_end(self, office: Mapping[str, Any], at: int) -> int:
+        """Return when the recipient's next working day ends; 0 where card or zone files do not say."""
+        try:
+            return next_workday_end(office, ZoneInfo(office["zone"]), at) if office else 0
+        except (ZoneInfoNotFoundError, ValueError):
+            return 0
 
     async def _check_replaces(self, submission: Statement, header_sha256: str) -> None:
         if not submission["replaces"]:
@@ -189,10 +200,15 @@ class Exchange:
                 Code.E_BINDING, "Only the same request, sealed anew, may replace a message."
             )
 
-    async def _again(self, submission: Statement, msg: str, now: int) -> bytes | None:
-        """Answer a repeat with the stored ``accepted``; keep and log another submission of it (PROTOCOL 11.2)."""
+    async def _again(
+        self, submission: Statement, member: Member, msg: str, now: int
+    ) -> bytes | None:
+        """Answer a repeat with the stored ``accepted``; keep and log another submission of it (PROTOCOL 11.2).
+
+        Only a device of the sender repeats: whoever else holds the envelope has no part in the message's evidence.
+        """
         known = await self._ledger.load(msg)
-        if known is None:
+        if known is None or known.message.origin.sender != member.desk:
             return None
         await self.store.keep([keep(submission, msg, now)])
         accepted = await self.store.statement(known.message.origin.accepted)
@@ -305,9 +321,11 @@ class Exchange:
         sids: list[str] = []
         for msg, events in grouped.items():
             try:
-                sids.extend(await self._settle_receipts(msg, events, now, ()))
+                await self._settle_receipts(msg, events, now, ())
             except Refused as refusal:
                 refusals.append(refusal)
+            else:  # new or a repeat: all of them are durable
+                sids.extend(statement.sid for statement, _event in events)
         if not sids:
             raise refusals[0]
         recorded = self._recorded(sids, now)

@@ -137,6 +137,28 @@ def receipt_of(
     return receipt.make(kind, {**fields, **changes}, signer)
 
 
+def by_relay(
+    world: World, letter: Letter, kind: str, signed_at: int, /, **changes: Any
+) -> Statement:
+    """Return a statement of the relay about a letter; *changes* are further fields, or what a liar would write."""
+    fields: dict[str, Any] = {"msg": letter.msg, "relay": world.service, "at": signed_at}
+    if kind == "accepted":
+        entry = world.directory(signed_at).desk(letter.header.to).sha256
+        del fields["at"]
+        fields |= {
+            "submission": letter.submission.sid,
+            "instance": world.instance,
+            "received": signed_at,
+            "expires": letter.header.expires,
+            "entry": entry,
+        }
+    elif kind == "escalated":
+        fields |= {"stage": 0, "kind": "path", "cause": "timeout", "next_at": signed_at + 300}
+    elif kind == "exhausted":
+        fields |= {"stages": [], "outcome": "silence"}
+    return receipt.make_unchecked_role(kind, {**fields, **changes}, world.evidence)
+
+
 def pickup_of(
     world: World, msgs: list[str], at: int, *, desk: str = "AU", by: Signer | None = None
 ) -> bytes:

@@ -91,6 +91,7 @@ def card(desk: str, backup: str = "") -> dict[str, Any]:
         "languages": ["en", "vi"] if desk == "VN" else ["en"],
         "preservation_days": 90,
         "renewals": 2,
+        "office": {},
         "oral": True,
         "backup": backup,
         "authority": f"Ministry of Justice ({desk[:2]})",

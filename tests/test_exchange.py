@@ -239,6 +239,39 @@ async def test_an_envelope_changed_on_the_way(world: World, store: Store) -> Non
     assert refusal.value.code is Code.E_BINDING
 
 
+async def test_another_desk_cannot_submit_what_it_was_sent(world: World, store: Store) -> None:
+    """Who holds the envelope adds nothing to its evidence: a repeat comes from the sender's desk (PROTOCOL 11.2)."""
+    exchange = await relay_of(world, store, NOW)
+    letter = letter_of(world, NOW)
+    await submit(exchange, letter)
+    size = (await store.log()).size
+    stranger = submission_of(world, letter.header, letter.envelope, NOW, by=world.device("AU"))
+
+    with pytest.raises(Refused) as refusal:
+        await exchange.submit(stranger.wire, letter.envelope, NOW)
+
+    assert refusal.value.code is Code.E_BINDING
+    assert (await store.log()).size == size
+
+
+async def test_two_directories_at_once(store: Store) -> None:
+    """Whichever comes first, the newer one is in force in the end: a revoked device does not come back (8.1)."""
+    world = World()
+    exchange = await relay_of(world, store, NOW)
+    world.freshen(NOW + 1)
+    older = dict(world.files)
+    world.revoke("AU", "au-02", NOW + 2)
+    await asyncio.gather(
+        exchange.publish(world.files, NOW + 3),
+        exchange.publish(older, NOW + 3),
+        return_exceptions=True,
+    )
+
+    gone = world.device("AU", "au-02").kid
+    assert exchange.file("timestamp.json") == world.files["timestamp.json"]
+    assert gone not in [one.device_kid for one in exchange.directory.desk("AU").active(NOW + 3)]
+
+
 # Whom an envelope serves (PROTOCOL 9.3)
 
 
@@ -505,6 +538,24 @@ async def test_a_repeated_receipt_gets_the_stored_answer(world: World, store: St
 
     assert await exchange.record([delivered.wire], NOW + 500) == first
     assert (await store.log()).size == size
+
+
+async def test_a_repeated_call_about_two_messages_is_answered(world: World, store: Store) -> None:
+    """An answer that got lost is given again: all that the call carried is durable, new or not (PROTOCOL 10.7)."""
+    exchange = await relay_of(world, store, NOW)
+    letters = [letter_of(world, NOW, nonce=nonce) for nonce in ("one", "two", "three")]
+    for letter in letters:
+        await submit(exchange, letter)
+    signed = [receipt_of(world, "delivered", letter, NOW + 1) for letter in letters]
+    await exchange.record([one.wire for one in signed[:2]], NOW + 1)
+
+    for posted in (signed[:2], signed):
+        wire = await exchange.record([one.wire for one in posted], NOW + 2)
+        recorded = receipt.read(wire, {"recorded"}, world.evidence.public)
+        assert recorded["sids"] == [one.sid for one in posted]
+    for letter in letters:
+        kinds = [kept.kind for kept in await store.statements(letter.msg)]
+        assert kinds.count("delivered") == 1
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,15 @@ def test_a_good_entry_is_read() -> None:
     assert found.active(NOW - 1) == ()
 
 
+OFFICE = {
+    "zone": "Asia/Ho_Chi_Minh",
+    "days": [1, 2, 3, 4, 5],
+    "opens": "08:00",
+    "closes": "17:00",
+    "holidays": [],
+}
+
+
 SHAPES: dict[str, Change] = {
     "unknown field": lambda value: value.update(more=1),
     "card no object": lambda value: value.update(card=[]),
@@ -105,6 +114,12 @@ SHAPES: dict[str, Change] = {
     "card with a wild date": lambda value: value["card"].update(verified="yesterday"),
     "card with a wild backup": lambda value: value["card"].update(backup="au-b"),
     "oral": lambda value: value["card"].update(oral=1),
+    "office closes before it opens": lambda value: value["card"].update(
+        office={**OFFICE, "closes": "07:59"}
+    ),
+    "office on an eighth day": lambda value: value["card"].update(office={**OFFICE, "days": [8]}),
+    "office in no zone": lambda value: value["card"].update(office={**OFFICE, "zone": "../etc"}),
+    "office half said": lambda value: value["card"].update(office={"zone": "Asia/Ho_Chi_Minh"}),
     "language": lambda value: value["card"].update(languages=["English!"]),
 }
 
