@@ -379,7 +379,14 @@ def test_a_message_is_found_by_its_first_digits(tmp_path: Path) -> None:
         sent = await vn.send("AU")
         assert (await vn.desk.show(sent["msg"][:6]))["msg"] == sent["msg"]
         assert (await vn.desk.show(sent["statement"][:10].upper()))["msg"] == sent["msg"]
-        for wrong in (sent["msg"][:5], "", "xyz123", "../../etc", "0" * 64):
+        other = await vn.send("AU")
+        with vn.archive.commit():
+            until = stage.clock.now() + DAY
+            for one, digit in ((sent, "1"), (other, "2")):
+                msg = "abcdef" + digit * 58
+                vn.desk._letters.name(Alias(msg, one["statement"], Way.SENT, 1, until))
+        assert (await vn.desk.show("abcdef2"))["statement"] == other["statement"]
+        for wrong in (sent["msg"][:5], "", "xyz123", "../../etc", "0" * 64, "abcdef"):
             with pytest.raises(Refused) as refused:
                 await vn.desk.show(wrong)
             assert refused.value.code is Code.E_UNKNOWN
