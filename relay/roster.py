@@ -4,6 +4,7 @@ The authority is in the signatures, not in who sends: anybody may hand in a newe
 signature makes a prekey its prekey. The relay works on its last verified directory, fresh or not.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 
@@ -24,6 +25,7 @@ class Roster:
         self._trusted = anchor
         self._directory: Directory | None = None
         self._prekeys: dict[str, tuple[PrekeyRow, ...]] = {}
+        self._publishing = asyncio.Lock()
 
     async def start(self, now: int) -> None:
         """Take up the directory and the prekeys that the store holds."""
@@ -67,14 +69,17 @@ class Roster:
 
     async def publish(self, files: Mapping[str, bytes], now: int) -> int:
         """Take a newer directory in; return the version in force. Raises as ``keys.directory.update`` does."""
-        trusted, directory = directories.update(self._trusted, files, now)
-        if self._directory is not None and directory.version <= self._directory.version:
-            return self._directory.version
-        log = directories.hashes(self._trusted, trusted)
-        pins = json.dumps({desk: list(pin) for desk, pin in trusted.pins.items()}).encode()
-        await self._store.put_directory(directory.version, trusted.files, pins, log)
-        self._trusted, self._directory = trusted, directory
-        return directory.version
+        async with self._publishing:  # two at once could put the older one over the newer one
+            trusted, directory = directories.update(self._trusted, files, now)
+            if self._directory is not None and directory.version <= self._directory.version:
+                return self._directory.version
+            log = directories.hashes(self._trusted, trusted)
+            pins = json.dumps({desk: list(pin) for desk, pin in trusted.pins.items()}).encode()
+            if await self._store.put_directory(directory.version, trusted.files, pins, log):
+                self._trusted, self._directory = trusted, directory
+            else:  # another instance was faster
+                await self.start(now)
+            return self.directory.version
 
     @property
     def files(self) -> Mapping[str, bytes]:

@@ -146,10 +146,7 @@ class Api:
         if announced is not None and announced > limit:
             raise self._too_large(limit)
         if self._reading + min(announced or limit, limit) > READING_BYTES_MAX:
-            self._metrics.limited("body")
-            raise Refused(
-                Code.E_BUSY, "The relay is reading as much as it can.", hint="Send the same again."
-            )
+            raise self._reading_enough()
         chunks: list[bytes] = []
         size = 0
         try:
@@ -159,12 +156,20 @@ class Api:
                     self._reading += len(chunk)
                     if size > limit:
                         raise self._too_large(limit)
+                    if self._reading > READING_BYTES_MAX:  # many began while there was room
+                        raise self._reading_enough()
                     chunks.append(chunk)
         except TimeoutError:
             raise Refused(Code.E_ENCODING, f"The body did not arrive within {BODY_S} s.") from None
         finally:
             self._reading -= size
         return b"".join(chunks)
+
+    def _reading_enough(self) -> Refused:
+        self._metrics.limited("body")
+        return Refused(
+            Code.E_BUSY, "The relay is reading as much as it can.", hint="Send the same again."
+        )
 
     def _too_large(self, limit: int) -> Refused:
         self._metrics.limited("body")
@@ -232,13 +237,14 @@ class Api:
         return _bytes(frames.join(*wires))
 
     async def _put_directory(self, request: web.Request) -> web.StreamResponse:
+        now = self._charge(request, Call.READ)
+        # Whoever sends slowly keeps nobody else from publishing: only the work is done one at a time.
+        data = await self._body(request, directories.PACK_BYTES_MAX)
         if self._publishing.locked():
             raise Refused(
                 Code.E_BUSY, "Another directory is being taken in.", hint="Send the same again."
             )
         async with self._publishing:
-            data = await self._body(request, directories.PACK_BYTES_MAX)
-            now = self._charge(request, Call.READ)
             version = await _whole(self._sessions.publish(directories.unpack(data), now))
         return _bytes(statement.encode({"version": version}))
 

@@ -188,6 +188,50 @@ async def test_the_limit_of_a_body_is_exact(relay: Running) -> None:
     assert "all that this call takes" in errors.from_json(body).text
 
 
+async def begun(
+    relay: Running, call: str, size: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Begin a call whose body of *size* bytes is still to come; return when the relay waits for it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", relay.relay.port)
+    head = f"{call} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {size}\r\n\r\n"
+    writer.write(head.encode())
+    async with asyncio.timeout(5):
+        assert b" 100 " in await reader.readline()
+        await reader.readline()
+    return reader, writer
+
+
+async def test_a_slow_publisher_keeps_nobody_from_publishing(relay: Running, world: World) -> None:
+    """A body that does not come to its end holds no turn: revocations get in beside it."""
+    _reader, writer = await begun(relay, "PUT /v1/directory", 1000)
+    status, _body, _headers = await relay.call(
+        "PUT", "/v1/directory", directories.pack(world.files)
+    )
+    writer.close()
+
+    assert status == 200
+
+
+async def test_bodies_that_began_together_share_one_limit(
+    relay: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room is counted while bytes come, not only when a body begins: whoever goes beyond it is sent away."""
+    monkeypatch.setattr(api, "READING_BYTES_MAX", 3000)
+    lines = [await begun(relay, "POST /v1/receipts", 2000) for _each in range(3)]
+    for _reader, writer in lines:
+        writer.write(bytes(1500))
+        await writer.drain()
+    reads = [asyncio.ensure_future(reader.readline()) for reader, _writer in lines]
+    async with asyncio.timeout(5):
+        done, _pending = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+    for read in reads:
+        read.cancel()
+    for _reader, writer in lines:
+        writer.close()
+
+    assert [b" 503 " in one.result() for one in done] == [True]
+
+
 async def test_the_rate_of_a_stranger_is_counted_by_address(world: World) -> None:
     """n+1 in a minute is 429 with Retry-After; the desk whose message was sent again keeps its allowance."""
     async with running(world, per_minute={Call.SUBMIT: 2}) as relay:
