@@ -57,7 +57,7 @@ NOTICES = ("delivered", "accepted", "stage", "exhausted", "expired", "outage")
 NOTICE_RESULTS = ("ok", "late")
 SLIS = ("handover", "first_page", "acknowledge", "timer", "canary", "sender_told")
 OUTCOMES = ("met", "missed")
-CHANNELS = ("webhook", "command", "email")
+CHANNELS = ("webhook", "command", "email", "none")
 PAGE_STATES = ("ready", "leased", "sent", "failed", "cancelled", "expired")
 PAGE_RESULTS = ("sent", "delivered", "failed_temp", "failed_perm", "unknown", "suppressed")
 
@@ -134,8 +134,10 @@ class Metrics(Machine):
         what = "Pages in the outbox; one stands for all channels of its endpoint"
         rows = self._gauge("relay_outbox_rows", what, "state")
         self._outbox = Children(rows, PAGE_STATES)
-        what = "Since when the oldest page waits for its next attempt; 0 = none is late"
+        what = "When the oldest page was put in that should have gone out; 0 = none"
         self._outbox_oldest = self._gauge("relay_outbox_oldest_timestamp_seconds", what)
+        what = "Last whole turn of the pager; 0 = not yet"
+        self._pager_turned = self._gauge("relay_pager_last_success_timestamp_seconds", what)
         pages = self._counter("relay_pages", "Attempts to page, by result", "channel", "result")
         self._pages = Children(pages, CHANNELS, PAGE_RESULTS)
         what = "Time of one attempt"
@@ -144,7 +146,7 @@ class Metrics(Machine):
         what = "When a channel took a page last; 0 = not since start"
         success = self._gauge("relay_channel_last_success_timestamp_seconds", what, "channel")
         self._channel_success = Children(success, CHANNELS)
-        what = "From the decision to page to the first page that a channel took"
+        what = "From a stage's start to the page that a channel took"
         first = self._times("relay_first_page_seconds", what, FIRST_PAGE_S, "priority")
         self._first_page = Children(first, PRIORITIES)
 
@@ -210,22 +212,27 @@ class Metrics(Machine):
         self._oldest[priority,].set(self.census.oldest(priority))
         self._exhausted_open[priority,].set(self.census.exhausted[priority])
 
-    # What the pager reports
-
-    def outbox(self, counts: Mapping[str, int], oldest: int) -> None:
-        """Set the outbox: ``pages_STATE`` of Store.counts; since when the oldest page is late, 0 if none is."""
-        for state in PAGE_STATES:
-            self._outbox[state,].set(counts.get(f"pages_{state}", 0))
-        self._outbox_oldest.set(oldest)
+    # What the pager reports (relay.alert.pager.Meter)
 
     def paged(self, channel: str, result: str, seconds: float, now: int) -> None:
-        """Count an attempt through a channel, its result (one of PAGE_RESULTS) and its time."""
+        """Count an attempt through a channel (one of CHANNELS), its result (PAGE_RESULTS) and its time."""
         self._pages[channel, result].inc()
         self._attempts[channel,].observe(seconds)
         if result in ("sent", "delivered"):
             self._channel_success[channel,].set(now)
 
-    def first_paged(self, priority: str, seconds: float) -> None:
-        """Observe the time from the decision to page to the first page that a channel took."""
+    def first_page(self, priority: str, seconds: int) -> None:
+        """Observe the time from a stage's start to the page that a channel took."""
         self._first_page[priority,].observe(seconds)
         self.decided("first_page", met=seconds <= FIRST_PAGE_MET_S)
+
+    def pager_turned(self, now: int, oldest: int) -> None:
+        """Note a turn of the pager, and since when the oldest page waits that should have gone out; 0 = none."""
+        self._pager_turned.set(now)
+        self._outbox_oldest.set(oldest)
+
+    def counted(self, counts: Mapping[str, int]) -> None:
+        """Take over the store's own numbers (Store.counts)."""
+        super().counted(counts)
+        for state in PAGE_STATES:
+            self._outbox[state,].set(counts.get(f"pages_{state}", 0))
