@@ -345,8 +345,12 @@ def test_a_desk_without_directory_says_what_to_do(folder: Path) -> None:
     found = run("status", "--home", folder)
     assert found.exit_code == 0
     assert "none yet" in found.stdout
-    empty = run("inbox", "--json", "--home", folder)
-    assert (empty.exit_code, json.loads(empty.stdout)) == (0, {"messages": []})
+    for listing in ("inbox", "sent"):
+        empty = run(listing, "--json", "--home", folder)
+        assert (empty.exit_code, json.loads(empty.stdout)) == (0, {"messages": []})
+    unknown = run("phone", "AU", "--home", folder)
+    assert unknown.exit_code == 75
+    assert "no directory yet" in unknown.stderr
 
 
 def test_an_incomplete_request_needs_no_relay_to_be_told(folder: Path, tmp_path: Path) -> None:

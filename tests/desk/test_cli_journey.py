@@ -168,6 +168,22 @@ def network(tmp_path_factory: pytest.TempPathFactory, quick_rings: None) -> Iter
     relay.stop()
 
 
+def test_the_telephone_book_needs_no_line(network: Network) -> None:
+    """`desk phone` reads the directory at hand: for a desk that is served, and for one whose relay is far away."""
+    found = network.json("AU", "phone", "VN")
+    assert [one["number"] for one in found["desks"][0]["numbers"]] == ["+84 24 1234 5678"]
+    settings = network.folder / "VN" / "desk.toml"
+    before = settings.read_text()
+    settings.write_text(before.replace(str(network.relay.port), "1"))
+    text = network.run("VN", "phone", "au").stdout
+    settings.write_text(before)
+    assert "AU-B  Australia, backup contact point" in text
+    assert "+84 24 1234 5678  (en; 24/7)" in text
+    unknown = network.run("VN", "phone", "NZ")
+    assert unknown.exit_code == 1
+    assert "AU, AU-B, VN" in unknown.stderr
+
+
 def test_the_whole_journey_by_hand(network: Network) -> None:
     """Send, inbox, show, acknowledge, answer, timeline: each as typed, each with its JSON."""
     line = ["send", network.request, "--to", "AU", "--dated-now", "--yes", "--ack-within", "45m"]
@@ -195,6 +211,10 @@ def test_the_whole_journey_by_hand(network: Network) -> None:
     assert f"desk acknowledge {msg[:10]}" in page
     assert FACTS[:20] in page
     assert network.json("AU", "show", msg[:10])["document"]["facts_summary"] == FACTS
+    assert [one["msg"] for one in network.json("VN", "sent")["messages"]] == [msg]
+    open_ones = network.run("VN", "sent").stdout
+    assert msg[:10] in open_ones
+    assert "next: it is offered again" in open_ones
     done = network.json("AU", "acknowledge", msg[:10], signed=True)
     assert (done["msg"], done["kind"], len(done["statements"])) == (msg, "acknowledged", 1)
     assert network.json("AU", "inbox") == {"messages": []}

@@ -58,6 +58,12 @@ class Counterpart:
     async def inbox(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002
         return self._note("inbox", all=all)
 
+    async def sent(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002
+        return self._note("sent", all=all)
+
+    async def phone(self, desk: str) -> dict[str, Any]:
+        return self._note("phone", desk=desk)
+
     async def show(self, msg: str) -> dict[str, Any]:
         return self._note("show", msg=msg)
 
@@ -123,6 +129,8 @@ async def test_every_verb_reaches_the_method_of_its_name(desk: Counterpart, path
     await remote.send("h", "s", "b", override_stale=True)
     await remote.record("s")
     await remote.inbox(all=True)
+    await remote.sent(all=True)
+    await remote.phone("AU-B")
     await remote.show("4711082245")
     await remote.timeline("4711082245")
     assert await remote.backup("/tmp/b") == {"verb": "backup"}
@@ -132,6 +140,8 @@ async def test_every_verb_reaches_the_method_of_its_name(desk: Counterpart, path
         ("send", {"header": "h", "statement": "s", "body": "b", "override_stale": True}),
         ("record", {"statement": "s"}),
         ("inbox", {"all": True}),
+        ("sent", {"all": True}),
+        ("phone", {"desk": "AU-B"}),
         ("show", {"msg": "4711082245"}),
         ("timeline", {"msg": "4711082245"}),
         ("backup", {"path": "/tmp/b"}),
