@@ -36,6 +36,7 @@ LEASES_PER_TURN_MAX = 16
 ATTEMPTS_MAX = 20
 BACKOFF_S, BACKOFF_S_MAX = 5, 300
 TURN_S = 1.0
+COUNT_EVERY_S = 5
 EMERGENCY = "emergency"
 UNSENT = frozenset({"", Word.SUPPRESSED, Word.FAILED_TEMP})
 """Results after which nobody can have heard the page yet."""
@@ -63,6 +64,9 @@ class Outbox(Protocol):
     async def next_page(self) -> int | None:
         """Return when there will be something to lease."""
 
+    async def counts(self) -> Mapping[str, int]:
+        """Return numbers, among them ``pages_STATE``."""
+
 
 class Clock(Protocol):
     """Time as the pager sees it."""
@@ -80,11 +84,11 @@ class Meter(Protocol):
     def paged(self, channel: str, result: str, seconds: float, now: int) -> None:
         """Count one attempt through one channel ("none" where no channel leads there)."""
 
-    def first_page(self, priority: str, seconds: int) -> None:
+    def first_paged(self, priority: str, seconds: float) -> None:
         """Observe how long a page waited from its stage's start until a channel took it."""
 
-    def pager_turned(self, now: int, oldest: int) -> None:
-        """Note a turn, and when the oldest page was put in that should have gone out; 0 = none."""
+    def outbox(self, counts: Mapping[str, int], oldest: int) -> None:
+        """Set the outbox: the store's counts; since when the oldest page is late, 0 if none is."""
 
 
 @dataclass(slots=True)
@@ -134,6 +138,7 @@ class Pager:
         self._under_way: set[asyncio.Task[None]] = set()
         self._broken: Failed | None = None
         self._draining = False
+        self._count_at = 0
 
     # Turns
 
@@ -158,9 +163,16 @@ class Pager:
                 self._under_way.add(task)
                 task.add_done_callback(self._under_way.discard)
         self._late = {key: late for key, late in self._late.items() if late.until > now}
-        self._meter.pager_turned(now, min((one.created for one in self._late.values()), default=0))
+        await self._count(now)
         upcoming = await self._outbox.next_page()
         return TURN_S if upcoming is None else min(TURN_S, max(0.05, upcoming - now))
+
+    async def _count(self, now: int) -> None:
+        """Report the outbox, at every turn in which something happens and every few seconds."""
+        oldest = min((one.created for one in self._late.values()), default=0)
+        if self._under_way or oldest or now >= self._count_at:
+            self._count_at = now + COUNT_EVERY_S
+            self._meter.outbox(await self._outbox.counts(), oldest)
 
     async def _lease(self, now: int) -> list[PageRow]:
         rows: list[PageRow] = []
@@ -210,7 +222,7 @@ class Pager:
         now = self._clock.now()
         if min(waits) > now:
             for row, until in zip(live, waits, strict=True):
-                await self._finish(row, "ready", Word.SUPPRESSED, until)
+                await self._put_off(row, until)
             for channel in woken.channels:
                 self._meter.paged(channel.name, Word.SUPPRESSED.value, 0.0, now)
             return
@@ -219,11 +231,19 @@ class Pager:
         before = self._free.get(place, 0)
         if before <= now:
             self._free[place] = now + APART_S
-        page = page_of(live, woken.language, now, repeat=any(map(_repeated, live)))
+        page = page_of(
+            live, woken.language, now, repeat=any(row.result == Word.UNKNOWN for row in live)
+        )
         result = await self._through(woken, page)
         if result.word in (Word.FAILED_TEMP, Word.FAILED_PERM):
             self._free[place] = before
         await self._note(live, result, now)
+
+    async def _put_off(self, row: PageRow, until: int) -> None:
+        """Let a page wait; what is known of its last attempt stays known."""
+        if row.id in self._late:
+            self._late[row.id].until = until + 2 * LEASE_S
+        await self._finish(row, "ready", Word(row.result or Word.SUPPRESSED), until)
 
     async def _until(self, row: PageRow) -> int:
         """Return when this page may go out."""
@@ -257,13 +277,11 @@ class Pager:
                 "page",
                 desk=woken.desk,
                 handle=woken.handle,
-                channel=channel.name,
+                kind=channel.name,
                 code=page.code,
-                priority=page.priority,
                 result=result.word.value,
-                why=result.why,
+                reason=result.why,
                 count=page.count,
-                repeat=page.repeat,
             )
         return max(results, key=lambda one: BEST_LAST.index(one.word))
 
@@ -276,7 +294,7 @@ class Pager:
             ):  # a channel keeps its own time; in case it does not
                 result = await channel.send(page)
         except Exception as error:  # noqa: BLE001 - one channel's fault is no other's
-            self._log.error("a channel failed", channel=channel.name, error=type(error).__name__)
+            self._log.error("a channel failed", kind=channel.name, reason=type(error).__name__)
             result = Result(Word.UNKNOWN, "an error of our own")
         self._meter.paged(channel.name, result.word.value, loop.time() - began, self._clock.now())
         return result
@@ -286,7 +304,7 @@ class Pager:
     async def _note(self, rows: Sequence[PageRow], result: Result, began: int) -> None:
         if result.word in (Word.SENT, Word.DELIVERED):
             for row in rows:
-                self._meter.first_page(row.priority, max(0, began - row.created))
+                self._meter.first_paged(row.priority, max(0, began - row.created))
                 await self._finish(row, "sent", result.word)
             return
         if result.word is Word.FAILED_PERM:
@@ -311,20 +329,15 @@ class Pager:
                 await self._unreachable(msg, stage, self._clock.now())
 
     async def _finish(self, row: PageRow, state: str, word: Word, not_before: int = 0) -> None:
-        if state != "ready" or word is Word.SUPPRESSED:
+        if state != "ready":
             self._late.pop(row.id, None)
         if not await self._outbox.finish_page(row.id, row.attempt, state, word.value, not_before):
-            self._log.warning("a page's lease was lost", state=state, result=word.value)
+            self._log.warning("a page's lease was lost", result=word.value)
 
 
 def backoff(attempt: int) -> int:
     """Return the seconds to wait after an attempt that failed: 5, 10, 20 … 300."""
     return int(min(BACKOFF_S * 2 ** min(attempt - 1, 16), BACKOFF_S_MAX))
-
-
-def _repeated(row: PageRow) -> bool:
-    """Whether the page may have gone out before: its outcome is unknown, or whoever leased it told nobody."""
-    return row.result == Word.UNKNOWN or (row.result == "" and row.attempt > 1)
 
 
 def _by_endpoint(rows: Sequence[PageRow]) -> list[list[PageRow]]:
