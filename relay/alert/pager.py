@@ -214,7 +214,7 @@ class Pager:
         place = (live[0].desk, live[0].handle)
         woken = self._woken.get(place)
         if woken is None:
-            self._log.warning("no channel leads there", desk=place[0], handle=place[1])
+            self._log.warning("no channel leads there", desk=place[0], endpoint=place[1])
             self._meter.paged("none", Word.FAILED_PERM.value, 0.0, self._clock.now())
             await self._fail(live, Word.FAILED_PERM)
             return
@@ -276,7 +276,7 @@ class Pager:
             self._log.info(
                 "page",
                 desk=woken.desk,
-                handle=woken.handle,
+                endpoint=woken.handle,
                 kind=channel.name,
                 code=page.code,
                 result=result.word.value,

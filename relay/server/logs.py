@@ -31,7 +31,7 @@ KEYS = frozenset(
         "port",
         "path",
         "desk",
-        "handle",
+        "endpoint",
         "kind",
         "result",
         "origin",
