@@ -3,6 +3,7 @@
 Built on ``builders_keys.World``: everything here is signed and sealed by the real functions.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -175,8 +176,12 @@ async def relay_of(
     told: list[Told] | None = None,
     prekeys: bool = True,
     start: bool = True,
+    reachable: Collection[str] = (),
 ) -> Exchange:
-    """Start a corridor on *store* that was given the world's directory and, in good time, its prekeys."""
+    """Start a corridor on *store* that was given the world's directory and, in good time, its prekeys.
+
+    *reachable* are the endpoint handles that it can page, of every desk.
+    """
     if start:
         await store.start(now)
     exchange = Exchange(
@@ -186,6 +191,7 @@ async def relay_of(
         evidence=world.evidence,
         trusted=begin(world.root),
         tell=told.append if told is not None else lambda _told: None,
+        reachable=lambda _desk: reachable,
     )
     await exchange.start(now)
     if not exchange.roster.published:

@@ -240,8 +240,10 @@ async def staged(
     """Return a relay whose wall clock begins twenty minutes after the ceremony."""
     if start:
         machine.wall = world.now + 1200.0
-    exchange = await relay_of(world, store, int(machine.wall), start=start, prekeys=start)
-    exchange.deadlines._reachable = lambda _desk: {"duty"}
+    now = int(machine.wall)
+    exchange = await relay_of(
+        world, store, now, start=start, prekeys=start, reachable=frozenset({"duty"})
+    )
     return Stage(machine, exchange, **more)
 
 
