@@ -185,7 +185,13 @@ def answer(office: Office, msg: str, *, yes: bool, **given: Any) -> None:
         card = at.ask(at.desk.recipients(settings.desk, ""))["card"]
         document = _document(settings, me, request, given, card)
         top, reservations = me.back(found["header"]), compose.reservations_of(card)
-        compose.check_reply(document, top, request=request, reservations=reservations)
+        try:
+            compose.check_reply(document, top, request=request, reservations=reservations)
+        except Refused as incomplete:
+            if given["file"] is not None:
+                raise
+            options = "\nSay it with other or further options; `desk answer --help` names them."
+            raise Refused(incomplete.code, incomplete.text, hint=options) from None
         _show_before(office, document, found)
         office.confirm("Sign, seal and send this?", yes=yes, needed=False)
         officer = office.officer(settings)

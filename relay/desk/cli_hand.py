@@ -11,7 +11,7 @@ from keys import statement, suite
 from keys.errors import Code, Failed, Refused
 from keys.statement import Statement
 from relay import errors
-from relay.desk import compose, paper
+from relay.desk import clock, compose, paper
 from relay.desk.cli_office import Office
 from relay.desk.compose import Composed
 from relay.desk.counter import Counter
@@ -63,8 +63,10 @@ def reached(office: Office, settings: Home, at: Counter) -> Hand:
     """Reach for the relay; the time is this machine's, corrected where the relay's differs."""
     at.link(office.wait)
     found = at.ask(at.desk.status())
-    now = office.clock.now() + int(found.get("clock_offset", 0))
-    return Hand(settings, at, str(found["device"]), now)
+    offset = int(found.get("clock_offset", 0))
+    if offset:
+        office.say(f"Warning: {clock.wrong(offset)} The relay's time is used.")
+    return Hand(settings, at, str(found["device"]), office.clock.now() + offset)
 
 
 def nonce() -> bytes:

@@ -11,7 +11,7 @@ import click
 
 from keys import suite
 from keys.directory import begin
-from keys.errors import Failed, Refused
+from keys.errors import Code, Failed, Refused
 from keys.identity import fingerprint
 from relay import errors
 from relay.desk import home as homes
@@ -178,9 +178,18 @@ def restore(office: Office, file: Path, *, recovery_ring: Path) -> None:
             settings.folder, homes.credential(settings.folder, office.credential)
         )
         seed = homes.recovery_seed(recovery_ring, office.passphrase(recovery_ring), settings.desk)
-        made = Archive.restore(
-            file, settings.archive, key, seed=seed, recovery=settings.recovery_key
-        )
+        try:
+            made = Archive.restore(
+                file, settings.archive, key, seed=seed, recovery=settings.recovery_key
+            )
+        except Refused as other:
+            if other.code is not Code.E_DECRYPT:
+                raise
+            raise Refused(
+                other.code,
+                f"The recovery key in {recovery_ring} does not open {file}.",
+                hint="Take the ring of the key that desk.toml named (`recovery`) when the backup was made.",
+            ) from None
         try:
             count = made.count("message")
         finally:

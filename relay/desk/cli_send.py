@@ -8,7 +8,7 @@ import click
 from relay.desk import compose, paper
 from relay.desk.cli_hand import SEEN, follow, nonce, reached
 from relay.desk.cli_office import Office, everywhere, reaching, signing
-from relay.desk.cli_terms import DURATION
+from relay.desk.cli_terms import DESK, DURATION
 from relay.desk.documents import forms
 from relay.wire.envelope import PRIORITIES, Header
 
@@ -17,7 +17,9 @@ UNTIL = ("accepted", "delivered", "acknowledged", "closed", "answer")
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@click.option("--to", required=True, metavar="DESK", help="The desk that is asked, such as AU.")
+@click.option(
+    "--to", required=True, type=DESK, metavar="DESK", help="The desk that is asked, such as AU."
+)
 @click.option("--priority", type=click.Choice(PRIORITIES), default="urgent", show_default=True)
 @click.option(
     "--mode",
@@ -28,6 +30,7 @@ UNTIL = ("accepted", "delivered", "acknowledged", "closed", "answer")
 )
 @click.option(
     "--backup",
+    type=DESK,
     metavar="DESK",
     help="A desk that may open it too if nobody answers, '' for none. Default: from the card.",
 )
@@ -77,6 +80,8 @@ def send(
     _check_alone(document, settings.desk, to, priority, now)
     with office.counter(settings) as at:
         me = reached(office, settings, at)
+        if dated_now:
+            document = forms.dated(document, now=me.now)  # this clock may be wrong
         seen = at.ask(at.desk.recipients(to, backup or ""))
         if backup is None:
             backup = compose.backup_of(seen["card"], to, settings.desk)

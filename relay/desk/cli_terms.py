@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from keys.entry import check_desk
+from keys.errors import Refused
 from relay.desk.documents.reading import instant
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -24,7 +26,22 @@ class Duration(click.ParamType[int]):
         found = _DURATION.match(str(value))
         if not found:
             self.fail(f"{value!r} is no length of time; type 45m, 2h, 3d or 90s.", param, ctx)
+        if not int(found[1]):
+            self.fail(f"{value!r} is no time at all; leave it out, or type 45m.", param, ctx)
         return int(found[1]) * _UNITS[found[2] or "s"]
+
+
+class Desk(click.ParamType[str]):
+    """A desk's id such as ``AU`` or ``AU-B``."""
+
+    name = "desk"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the id; a usage error for anything else but ``""``."""
+        try:
+            return check_desk(str(value)) if value else ""
+        except Refused:
+            self.fail(f"{value!r} is no desk; one is like VN or AU-B.", param, ctx)
 
 
 class Day(click.ParamType[int]):
@@ -53,6 +70,7 @@ class Day(click.ParamType[int]):
         return int(datetime.combine(day, self._time, UTC).timestamp())
 
 
+DESK = Desk()
 DURATION = Duration()
 DAY = Day()
 FIRST_DAY = Day(first=True)

@@ -62,3 +62,9 @@ class ComparedClock:
     async def sleep(self, seconds: float) -> None:
         """Return after this many seconds."""
         await self._clock.sleep(seconds)
+
+
+def wrong(offset: int) -> str:
+    """Return what to say of a clock that is *offset* seconds behind the relay's (negative: ahead), and what to do."""
+    way = "behind" if offset > 0 else "ahead of"
+    return f"This computer's clock is {abs(offset)} s {way} the relay's: set it (timedatectl set-ntp true)."

@@ -130,7 +130,12 @@ def check_question(question: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def describe(error: Poc24Error) -> dict[str, Any]:
     """Return an error as it travels and as ``--json`` prints it; code is "" where it is our own."""
     code = error.code.value if isinstance(error, Refused) else ""
-    return {"code": code, "text": error.text, "hint": error.hint, "exit": errors.exit_code(error)}
+    return {
+        "code": code,
+        "text": error.text,
+        "hint": error.hint.strip(),
+        "exit": errors.exit_code(error),
+    }
 
 
 def undescribe(found: Mapping[str, Any]) -> Poc24Error:

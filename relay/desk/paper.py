@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keys.identity import fingerprint
-from relay.desk import paper_ladder
+from relay.desk import clock, paper_ladder
 from relay.desk.compose import CLOCKS, NOTE_TYPE
 from relay.desk.documents import forms
 from relay.desk.documents.reading import instant, printable
@@ -310,5 +310,5 @@ def standing(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
     if found["last_error"]:
         pairs.append(("Last error", bare(found["last_error"])))
     if found["clock_offset"]:
-        pairs.append(("Clock", f"WRONG by {found['clock_offset']} s against the relay"))
+        pairs.append(("Clock", f"WRONG. {clock.wrong(found['clock_offset'])}"))
     yield from rows(pairs, sheet.width)

@@ -18,7 +18,7 @@ from keys.statement import decode, peek, unb64u
 from relay import errors
 from relay.desk import phone
 from relay.desk.archive import Archive
-from relay.desk.clock import Clock, ComparedClock
+from relay.desk.clock import Clock, ComparedClock, wrong
 from relay.desk.dial import Dial
 from relay.desk.handed import as_the_recipient
 from relay.desk.inbox import Inbox
@@ -229,12 +229,7 @@ class Desk:
     def _stale(self, refused: Refused) -> str:
         if not self._clock.offset:
             return str(refused)
-        return f"{refused} {self._wrong_clock()}"
-
-    def _wrong_clock(self) -> str:
-        offset = self._clock.offset
-        way = "behind" if offset > 0 else "ahead of"
-        return f"This computer's clock is {abs(offset)} s {way} the relay's: set it (timedatectl set-ntp true)."
+        return f"{refused} {wrong(self._clock.offset)}"
 
     # Sending
 
@@ -284,7 +279,7 @@ class Desk:
         now = self._clock.now()
         if at > now + CLOCK_SKEW_SECONDS:
             hint = (
-                self._wrong_clock()
+                wrong(self._clock.offset)
                 if self._clock.offset
                 else "Check this computer's clock: timedatectl status."
             )

@@ -277,6 +277,8 @@ def test_a_refusal_needs_a_ground_and_a_second_person(network: Network) -> None:
         signed=True,
     )
     assert alone.exit_code == 65
+    assert "desk answer --help" in alone.stderr, "there is no file that could be corrected"
+    assert "Correct the file" not in alone.stderr
     assert network.json("AU", "timeline", msg[:10])["state"] == "delivered"
     line = [
         "answer",
