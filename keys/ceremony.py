@@ -90,10 +90,24 @@ def renew_root(
         "snapshot": fresh,
         "timestamp": fresh,
     }
+    _enough("The next root document", old.roles["root"], signers)
     data = sign(write_root(version, now + ROOT_SECONDS, roles), signers)
     verified(Kind.ROOT, data, old.roles["root"], "root document (by the old keys)")
     begin(data)
     return {**files, f"{version}.root.json": data}
+
+
+def _enough(
+    what: str, by: KeySet, signers: Sequence[Signer], code: Code = Code.E_DIRECTORY
+) -> None:
+    """Refuse to sign what no reader would take: *code* below the threshold of *by*."""
+    present = {one.public for one in signers} & set(by.publics)
+    if len(present) < by.threshold:
+        raise Refused(
+            code,
+            f"{what} needs {by.threshold} of {len(by.publics)} keys; {len(present)} are here.",
+            hint="Give the ring of each holder; `keys show RING` says whose key is in it.",
+        )
 
 
 # The registrar
@@ -108,8 +122,10 @@ def _targets(
 ) -> dict[str, bytes]:
     version = newest(files, "targets")[0] + 1
     data = write_targets(version, now + TARGETS_SECONDS, targets, list(delegations.values()))
+    by = current_root(files).roles["targets"]
+    _enough("What the registrar signs", by, signers)
     data = sign(data, signers)
-    verified(Kind.TARGETS, data, current_root(files).roles["targets"], "targets")
+    verified(Kind.TARGETS, data, by, "targets")
     return {**files, f"{version}.targets.json": data}
 
 
@@ -205,12 +221,7 @@ def _change(
 ) -> dict[str, bytes]:
     old = desk_keys(files, desk)
     by = old if kind == "rotation" else current_root(files).roles["root"]
-    present = {one.public for one in signers} & set(by.publics)
-    if len(present) < by.threshold:
-        raise Refused(
-            Code.E_SIGNATURE,
-            f"A {kind} of desk {desk} needs {by.threshold} of {len(by.publics)} keys; {len(present)} are here.",
-        )
+    _enough(f"A {kind} of desk {desk}", by, signers, Code.E_SIGNATURE)
     steps = add_step(rotations_of(files, desk), kind, desk, old, new, now, signers)
     entry = current_entry(files, desk) if newest(files, role_name(desk))[0] else None
     changed = delegate(files, desk, new, registrar, now, steps)
@@ -279,7 +290,7 @@ def without_member(
         raise Refused(
             Code.E_UNKNOWN,
             f"Desk {entry['desk']} has no active member {device or handle!r}.",
-            hint="`keys verify` lists the members.",
+            hint=f"Active there are: {', '.join(_active(entry)) or 'none'}.",
         )
     members = [
         {**one, "status": "revoked", "until": max(now, one["since"])} if meant(one) else one
@@ -287,6 +298,14 @@ def without_member(
     ]
     serves = [kid for kid in entry["serves"] if kid not in gone]
     return {**entry, "members": members, "serves": serves}
+
+
+def _active(entry: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{one['officer'] or 'the server'} (--device {statement_kid(one['device_key'])})"
+        for one in entry["members"]
+        if one["status"] == "active"
+    ]
 
 
 def statement_kid(key: str) -> str:
@@ -322,8 +341,10 @@ def enter(
     check_floor(read_desk, network_floor(files))
     targets[path] = FileMeta.of(0, data)
     files[target_name(path, targets[path].sha256)] = data
+    by = desk_keys(files, desk)
+    _enough(f"The entry of desk {desk}", by, signers)
     signed = sign(write_targets(version + 1, now + ENTRY_SECONDS, targets), signers)
-    verified(Kind.TARGETS, signed, desk_keys(files, desk), f"role of desk {desk}")
+    verified(Kind.TARGETS, signed, by, f"role of desk {desk}")
     return {**files, f"{version + 1}.{role_name(desk)}.json": signed}
 
 

@@ -2,9 +2,12 @@
 
 import json
 import os
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from getpass import GetPassWarning
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -54,11 +57,31 @@ class Sentences(click.Group):
         try:
             return super().invoke(ctx)
         except Poc24Error as error:
-            code = f" ({error.code})" if isinstance(error, Refused) else ""
-            click.echo(f"keys: {error.text}{code}", err=True)
-            if error.hint:
-                click.echo(f"      {error.hint}", err=True)
+            tell(error, as_json=ctx.ensure_object(Bench).as_json)
             ctx.exit(exit_code(error))
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if os.environ.get("POC24_TRACEBACK") == "1":
+                raise
+            unknown = Failed(
+                f"`keys` met an error of its own ({type(error).__name__}).",
+                hint="What was written before is whole. To see where: POC24_TRACEBACK=1 keys …",
+            )
+            tell(unknown, as_json=ctx.ensure_object(Bench).as_json)
+            ctx.exit(exit_code(unknown))
+
+
+def tell(error: Poc24Error, *, as_json: bool = False) -> None:
+    """Say an error on standard error: a sentence and what to type next, or one object."""
+    code = error.code.value if isinstance(error, Refused) else ""
+    if as_json:
+        found = {"code": code, "exit": exit_code(error), "hint": error.hint, "text": error.text}
+        click.echo(json.dumps({"error": found}, ensure_ascii=False), err=True)
+        return
+    click.echo(f"keys: {error.text}{f' ({code})' if code else ''}", err=True)
+    if error.hint:
+        click.echo(f"      {error.hint}", err=True)
 
 
 @dataclass(slots=True)
@@ -90,7 +113,17 @@ class Bench:
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask, unless *yes* was given; "no" ends the command."""
-        if not yes and not click.confirm(question, err=True):
+        if yes:
+            return
+        try:
+            sure = click.confirm(question, err=True)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise click.UsageError(
+                "Nobody can be asked here (no terminal). Add --yes to go on."
+            ) from None
+        if not sure:
             raise Refused(Code.E_SIGNATURE, "Nothing was signed: it was not confirmed.")
 
     # Passphrases: from a prompt or a descriptor, never from arguments or the environment
@@ -112,7 +145,18 @@ class Bench:
 
     def _typed(self, who: str, *, new: bool) -> str:
         words = f"{'New passphrase' if new else 'Passphrase'} of {who}"
-        typed: str = click.prompt(words, hide_input=True, confirmation_prompt=new, err=True)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", GetPassWarning)  # without a terminal nothing echoes
+                typed: str = click.prompt(words, hide_input=True, confirmation_prompt=new, err=True)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise Failed(
+                f"The passphrase of {who} is needed, and nobody can be asked (no terminal).",
+                hint="Give it on a file descriptor: --passphrase-fd 3 3<FILE",
+                exit_code=NO_PERMISSION,
+            ) from None
         return typed
 
     def _line(self, who: str, *, new: bool) -> str:

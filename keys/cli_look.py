@@ -15,14 +15,15 @@ from keys.cli_bench import (
     passphrases,
     read_repository,
     repository_option,
+    tell,
     write_repository,
 )
 from keys.cli_desk import read_request
 from keys.continuity import walk
 from keys.directory import Directory, Trusted, begin, pack, update
 from keys.entry import read_member
-from keys.errors import Code, Failed, Refused
-from keys.identity import Identity, Role, fingerprint, qr
+from keys.errors import Code, Failed, Poc24Error, Refused
+from keys.identity import Identity, Role, Signer, fingerprint, qr
 from keys.metadata import KeySet, Kind, read
 from keys.repository import newest, rotations_of
 from keys.trust import delegated, newest_root
@@ -54,16 +55,26 @@ def freshen(
     opened = keyfile.open_ring(keyfile.read_private(ring), key=key)
     signer = opened.signer(Role.FRESHNESS)
     while True:
-        files = ceremony.freshen(read_repository(repository), signer, bench.now)
-        written = write_repository(repository, files)
-        stamp = read(Kind.TIMESTAMP, files["timestamp.json"])
-        bench.data(
-            {"version": stamp.version, "expires": stamp.expires, "written": written},
-            [f"Version {stamp.version} is signed, good until {_when(stamp.expires)}."],
-        )
+        try:
+            _freshen(bench, repository, signer)
+        except Poc24Error as error:
+            if every is None:
+                raise
+            # Somebody may be half way through writing there; and if not, this is said again and again.
+            tell(error, as_json=bench.as_json)
         if every is None:
             return
         time.sleep(every)
+
+
+def _freshen(bench: Bench, repository: Path, signer: Signer) -> None:
+    files = ceremony.freshen(read_repository(repository), signer, bench.now)
+    written = write_repository(repository, files)
+    stamp = read(Kind.TIMESTAMP, files["timestamp.json"])
+    bench.data(
+        {"version": stamp.version, "expires": stamp.expires, "written": written},
+        [f"Version {stamp.version} is signed, good until {_when(stamp.expires)}."],
+    )
 
 
 @click.command()

@@ -56,7 +56,7 @@ def desk_keys(files: Files, desk: str) -> KeySet:
         raise Refused(
             Code.E_WRONG_DESK,
             f"The registrar has not entered a desk {desk}.",
-            hint=f"Add it first: keys publish --add-desk {desk} …",
+            hint=f"Add it first: keys add-desk --desk {desk} …",
         )
     return one.keys
 
@@ -66,7 +66,11 @@ def current_entry(files: Files, desk: str) -> dict[str, Any]:
     _version, role = newest(files, role_name(desk))
     path = desk_paths(desk)[0]
     if not role:
-        raise Refused(Code.E_WRONG_DESK, f"Desk {desk} has signed no entry yet.")
+        raise Refused(
+            Code.E_WRONG_DESK,
+            f"Desk {desk} has signed no entry yet.",
+            hint=f"It begins with: keys enter --desk {desk} --entry FILE --request FILE …",
+        )
     meta = read(Kind.TARGETS, role).targets[path]
     return statement.decode(files[target_name(path, meta.sha256)])
 

@@ -12,7 +12,7 @@ import pytest
 from builders_keys import NOW, World
 from click.testing import CliRunner, Result
 
-from keys import cli, keyfile, suite
+from keys import cli, cli_look, keyfile, suite
 from keys.cli_bench import EXIT_CODES, Bench, read_repository, write_repository
 from keys.directory import begin, unpack, update
 from keys.errors import Failed
@@ -623,3 +623,85 @@ def test_main_ends_with_the_commands_exit_code(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(cli, "keys", stopped)
     assert run() == 130
+
+
+# What is said when it does not work
+
+
+def test_an_error_can_be_json(tmp_path: Path) -> None:
+    """With --json the error is one object on standard error, of the same shape as the other commands'."""
+    bench = Bench(lambda: NOW)
+    words = ["verify", "--repository", str(tmp_path / "none"), "--json"]
+    result = CliRunner().invoke(cli.keys, words, obj=bench)
+    error = json.loads(result.stderr)["error"]
+    assert set(error) == {"code", "text", "hint", "exit"}
+    assert (error["exit"], result.exit_code, result.stdout) == (78, 78, "")
+
+
+def test_a_fault_of_our_own_is_no_traceback(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw ends with 70 and a sentence; its words stay inside."""
+
+    def broken(_folder: Path) -> dict[str, bytes]:
+        raise ValueError("a passphrase, perhaps")
+
+    monkeypatch.setattr(cli_look, "read_repository", broken)
+    monkeypatch.delenv("POC24_TRACEBACK", raising=False)
+    result = terminal.type("verify", *terminal.repository)
+    assert result.exit_code == 70
+    assert "ValueError" in result.stderr
+    assert "perhaps" not in result.stderr
+
+
+def test_another_desks_ring_is_told_as_such(terminal: Terminal) -> None:
+    """Who brings the wrong ring, or too few, hears what is needed and what is here; nothing speaks of a bad copy."""
+    words = ("--desk", "VN", "--officer", "vn-01", "--yes", "--ring", terminal.ring("desk-AU-1"))
+    found = terminal.type("revoke", *terminal.repository, *words, lines=(PHRASE,))
+    assert found.exit_code == 1
+    assert "The entry of desk VN needs 1 of 1 keys; 0 are here." in found.stderr
+    assert "keys show RING" in found.stderr
+
+
+def test_an_unknown_member_is_told_with_those_who_are_there(terminal: Terminal) -> None:
+    """Whoever revokes at night sees whom there is to revoke, each with the words to type."""
+    words = ("--desk", "VN", "--officer", "nobody", "--yes", "--ring", terminal.ring("desk-VN-1"))
+    found = terminal.type("revoke", *terminal.repository, *words, lines=(PHRASE,))
+    kid = terminal.directory().desk("VN").members[0].device_kid
+    assert found.exit_code == 1
+    assert f"vn-01 (--device {kid})" in found.stderr
+
+
+def test_where_nobody_can_be_asked(terminal: Terminal) -> None:
+    """Without a terminal a passphrase and a yes are named as what is missing, with what to type."""
+    ring = terminal.ring("desk-VN-1")
+    silent = terminal.type("show", ring)
+    assert (silent.exit_code, "--passphrase-fd 3" in silent.stderr) == (77, True)
+    assert "GetPassWarning" not in silent.stderr
+    words = ("--desk", "VN", "--officer", "vn-01", "--ring", ring)
+    unsure = terminal.type("revoke", *terminal.repository, *words, lines=(PHRASE,))
+    assert (unsure.exit_code, "--yes" in unsure.stderr) == (2, True)
+
+
+def test_the_automaton_goes_on_after_a_bad_moment(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository that cannot be read just now is said, and signed the next time: the automaton does not die."""
+    folder = terminal.into / "freshness"
+    aside = terminal.into / "aside"
+    (terminal.into / "repository").rename(aside)
+    slept: list[int] = []
+
+    def sleep(seconds: int) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            raise KeyboardInterrupt
+        aside.rename(terminal.into / "repository")
+
+    monkeypatch.setattr("time.sleep", sleep)
+    line = ("--ring", str(folder / "freshness.ring"), "--every", "20")
+    key = ("--credential-file", str(folder / "freshness.key"))
+    result = terminal.type("freshen", *terminal.repository, *line, *key)
+    assert slept == [20, 20]
+    assert "is not a folder" in result.stderr
+    assert "is signed" in result.stdout
