@@ -10,6 +10,7 @@ import ssl
 from dataclasses import dataclass, field
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
@@ -78,7 +79,7 @@ class Webhook:
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": page.key,
-            "User-Agent": "poc24",
+            hdrs.USER_AGENT: "poc24",
         }
         return headers | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
 
