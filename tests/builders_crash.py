@@ -10,6 +10,7 @@
 From its death on every call of that process dies as well: nothing that it still wanted to do can reach the disk.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -62,6 +63,9 @@ class CrashStore:
             if self.dead:
                 raise Killed
             when = self._when(name)
+            await asyncio.sleep(0)  # as every store but one in memory: others may come in between
+            if self.dead:
+                raise Killed
             if when == "before":
                 self.dead = True
                 raise Killed

@@ -21,7 +21,7 @@ from relay.core import limits
 from relay.core.message import Phase
 from relay.exchange import Exchange
 from relay.ledger import Told
-from relay.store.base import Change, Store
+from relay.store.base import Change, Store, Timer
 from relay.store.memory import MemoryStore
 from relay.store.sqlite import SqliteStore
 from relay.wire import receipt
@@ -422,10 +422,13 @@ async def test_two_instances_fire_each_stage_once(world: World, letter: Letter) 
     """Two processes on one store that look at the same instant: one of them is faster, the other changes nothing (I1)."""
     disk = MemoryStore()
     await disk.start(NOW)
-    both = [await relay(world, disk, start=False) for _instance in range(2)]
+    await relay(world, disk, start=False)
+    stores = [crashing(disk)[0] for _instance in range(2)]
+    both = [await relay(world, one, start=False, prekeys=False) for one in stores]
     await accepted(both[0], letter)
     for now in range(NOW, NOW + 8000, 60):
-        await asyncio.gather(*(one.tick(now) for one in both))
+        # their clocks differ by a second, or both would sign the very same statement
+        await asyncio.gather(*(one.tick(now + late) for late, one in enumerate(both)))
     await told_whole(world, disk, letter)
 
 
@@ -469,10 +472,7 @@ async def test_rows_that_nobody_can_fire_starve_nobody(
     await accepted(exchange, letter)
     known = await store.load(letter.msg)
     assert known is not None
-    lost = [
-        type(timer)("ladder", f"{n:064x}", 1, 1 + n)
-        for n, timer in enumerate((await store.due(2**52, 1)) * 9)
-    ]
+    lost = [Timer("ladder", f"{n:064x}", 1, NOW + 280 + n) for n in range(9)]
     await store.commit(Change(letter.msg, known.version, known.state, arm=tuple(lost), open=2))
     exchange._ledger._known.clear()
     for second in range(300, 310):
