@@ -79,6 +79,5 @@ def exhausted(lives: Sequence[Life]) -> Statement | None:
 
 def who(lives: Sequence[Life], kind: str) -> str:
     """Return the desk whose officer first signed a statement of *kind* that counts; "" if nobody did."""
-    found = [life.message.first(kind) for life in lives if life.message is not None]
-    facts = sorted((fact for fact in found if fact), key=lambda fact: fact.received)
-    return facts[0].desk if facts else ""
+    found = (life.message.first(kind) for life in lives if life.message is not None)
+    return next((fact.desk for fact in found if fact), "")

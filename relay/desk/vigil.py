@@ -115,8 +115,6 @@ class Vigil:
         self, letter: Letter, accepted: Statement | None, kept: Frozen | None = None
     ) -> Frozen | None:
         """Return what to keep: the entry that the relay used if it is at hand, else what there is."""
-        if kept is not None and (accepted is None or kept.entry == accepted["entry"]):
-            return kept
         now = freeze(self._roster.directory, letter.header) if self._roster.known else None
         if kept is None or (now is not None and accepted and now.entry == accepted["entry"]):
             return now

@@ -318,3 +318,20 @@ def test_one_timer_serves_all(bench: Bench) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
     play(story())
+
+
+def test_the_start_takes_up_what_has_no_row(bench: Bench) -> None:
+    """A desk that starts on a restored archive speaks up about what was due meanwhile."""
+    told: list[dict[str, Any]] = []
+    with bench.archive.commit():
+        bench.shelve(letter_of(bench.world, NOW))
+
+    async def story() -> None:
+        clock = VirtualClock(asyncio.get_running_loop(), NOW + 7200)
+        task = asyncio.ensure_future(bench.vigil.run(ComparedClock(clock), told.append))
+        await clock.sleep(1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    play(story())
+    assert stages(told) == [SILENT]

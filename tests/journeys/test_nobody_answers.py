@@ -13,6 +13,7 @@ import pytest
 from builders_desk import DAY, Seat, Stage, perform
 from builders_journey import acknowledge, answer, send_request
 from builders_keys import World, profile
+from structlog.testing import capture_logs
 
 from keys.errors import Code, Refused
 from keys.repository import current_entry
@@ -82,8 +83,12 @@ def test_the_backup_desk_opens_and_answers(tmp_path: Path) -> None:
         await deputy.until(lambda: deputy.told("message"))
         found = (await deputy.desk.inbox())["messages"]
         assert [(one["statement"], one["state"]) for one in found] == [(msg, "delivered")]
+        assert (await au.desk.status())["inbox"]["unacknowledged"] == 1
         await acknowledge(deputy, msg)
         await vn.desk.wait(msg, "acknowledged", 60)
+        await au.until(lambda: "AU-B" in [one["desk"] for one in au.told("statement")])
+        assert (await au.desk.status())["inbox"]["unacknowledged"] == 0
+        assert len((await au.desk.inbox())["messages"]) == 1  # still to be read, not to be signed
         replied = await answer(deputy, msg)
         came = await vn.desk.wait(msg, "answer", 60)
         await stage.clock.sleep(2 * HOUR_S)
@@ -305,16 +310,21 @@ def test_the_relay_falls_silent(tmp_path: Path) -> None:
     """The relay is gone after it accepted: a minute after the deadline the sending desk itself speaks up, once."""
 
     async def story(stage: Stage) -> None:
-        vn = await stage.seat("VN")
+        vn, colleague = await stage.seat("VN"), await stage.seat("VN", "vn-02")
         await (await stage.seat("AU")).stop()
+        await stage.settle()
         begun = stage.clock.now()
-        msg = await send_request(vn)
+        msg = await send_request(vn, expires_within=DAY)
         await vn.desk.wait(msg, "accepted", 60)
+        await stage.clock.sleep(5)
         stage.line.down = True
         stage.line.cut()
-        await stage.clock.sleep(HOUR_S + GRACE_S - 10)
+        await stage.clock.sleep(HOUR_S + GRACE_S - 15)
         assert vn.told("alarm") == []
-        await stage.clock.sleep(20)
+        with capture_logs() as written:
+            await stage.clock.sleep(20)
+        assert [one["log_level"] for one in written if one["event"] == "alarm"] == 2 * ["warning"]
+        assert [one["stage"] for one in colleague.told("alarm")] == [SILENT]
         (alarm,) = vn.told("alarm")
         assert (alarm["stage"], alarm["to"]) == (SILENT, "AU")
         assert begun + HOUR_S + GRACE_S - 2 <= alarm["at"] <= begun + HOUR_S + GRACE_S + 10
@@ -329,6 +339,9 @@ def test_the_relay_falls_silent(tmp_path: Path) -> None:
         (listed,) = (await vn.desk.inbox())["messages"]
         assert "the relay has not said" in listed["warning"]
         assert len((await vn.desk.status())["alarms"]) == 1
+        await stage.clock.sleep(DAY // 2)  # past its life: nothing that a call could still change
+        assert (await vn.desk.inbox())["messages"] == []
+        assert (await vn.desk.status())["alarms"] == []
 
     perform(story, tmp_path)
 
@@ -339,6 +352,7 @@ def test_it_could_not_be_handed_in(tmp_path: Path) -> None:
     async def story(stage: Stage) -> None:
         vn, au = await stage.seat("VN"), await stage.seat("AU")
         await vn.desk.recipients("AU", "")
+        await au.stop()
         stage.line.down = True
         stage.line.cut()
         begun = stage.clock.now()
@@ -352,14 +366,57 @@ def test_it_could_not_be_handed_in(tmp_path: Path) -> None:
         assert [one["stage"] for one in vn.told("alarm")] == [UNSENT, SILENT]
         assert vn.told("alarm")[1]["at"] <= begun + HOUR_S + GRACE_S + 2
 
+        assert len((await vn.desk.status())["alarms"]) == 1
         stage.line.down = False
         await stage.freshen()
+        await vn.desk.wait(msg, "accepted", 120)
+        au.start()
         await vn.desk.wait(msg, "delivered", 120)
         await acknowledge(au, msg)
         await vn.desk.wait(msg, "acknowledged", 60)
         assert (await vn.desk.status())["alarms"] == []
         assert (await vn.desk.inbox())["messages"] == []
         assert len(vn.told("alarm")) == 2
+
+    perform(story, tmp_path)
+
+
+def test_it_goes_out_late(tmp_path: Path) -> None:
+    """No relay for three minutes, then one: with its acceptance the alarm is over, though nobody has it yet."""
+
+    async def story(stage: Stage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        await vn.desk.recipients("AU", "")
+        await au.stop()
+        stage.line.down = True
+        stage.line.cut()
+        msg = await send_request(vn)
+        await stage.clock.sleep(180)
+        (alarm,) = (await vn.desk.status())["alarms"]
+        assert "No relay has taken this message" in alarm["text"]
+        stage.line.down = False
+        await vn.desk.wait(msg, "accepted", 120)
+
+        assert (await vn.desk.status())["alarms"] == []
+        assert (await vn.desk.show(msg))["warnings"] == []
+
+    perform(story, tmp_path)
+
+
+def test_what_is_withdrawn_before_it_left_is_no_alarm(tmp_path: Path) -> None:
+    """Its sender took it back while no relay was there: nothing waits for an answer any more."""
+
+    async def story(stage: Stage) -> None:
+        vn, _au = await stage.seat("VN"), await stage.seat("AU")
+        await vn.desk.recipients("AU", "")
+        stage.line.down = True
+        stage.line.cut()
+        msg = await send_request(vn)
+        await vn.sign("withdrawn", msg)
+        await stage.clock.sleep(2 * HOUR_S)
+
+        assert vn.told("alarm") == []
+        assert (await vn.desk.sent())["messages"] == []
 
     perform(story, tmp_path)
 
