@@ -1,6 +1,7 @@
 """The relay's command line: `relay`. Data go to standard output, talk and logs to standard error."""
 
 import asyncio
+import ipaddress
 import json
 import os
 import ssl
@@ -9,10 +10,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
-from keys import suite
+from keys import statement, suite
 from keys.errors import Code, Failed, Poc24Error, Refused
 from relay import errors
 from relay.config import Config, load
@@ -225,7 +227,9 @@ async def _publish(data: bytes, url: str, ca: Path | None) -> int:
     import aiohttp
 
     where = url.rstrip("/").replace("ws", "http", 1) if url.startswith("ws") else url.rstrip("/")
-    if not where.startswith(("http://", "https://")):
+    parts = urlsplit(where)
+    open_line = parts.scheme == "http" and _here(parts.hostname)
+    if not parts.hostname or not (parts.scheme == "https" or open_line):
         raise click.UsageError("A relay's address begins with https:// (or http:// on loopback).")
     tls = ssl.create_default_context(cafile=str(ca)) if ca else ssl.create_default_context()
     timeout = aiohttp.ClientTimeout(total=PUBLISH_S)
@@ -237,16 +241,30 @@ async def _publish(data: bytes, url: str, ca: Path | None) -> int:
             body = await response.read()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Failed(
-            f"The relay at {where} cannot be reached ({type(error).__name__}).",
+            f"The relay at {where} cannot be reached: {_why(error)}.",
             hint="Is it running? relay check --config FILE; or curl -i " + where + "/v1/session",
             exit_code=errors.UNAVAILABLE,
         ) from None
     if response.status != 200:
         raise errors.from_json(body)
-    found = json.loads(body)["version"]
+    found = statement.decode(body).get("version")
     if type(found) is not int:
         raise Refused(Code.E_ENCODING, "What answers there is not a relay.")
     return found
+
+
+def _here(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _why(error: Exception) -> str:
+    cause = getattr(error, "os_error", error)
+    return getattr(cause, "strerror", "") or str(error) or type(error).__name__
 
 
 @main.command()

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -246,7 +247,8 @@ def test_usage_and_exit_codes(place: Place, say: Any) -> None:
     """A command line that cannot be is 2; the table of codes names every code that errors can have."""
     assert say("serve").code == errors.USAGE
     assert say("sevre").code == errors.USAGE
-    assert say("publish", place.config, "--url", "ftp://x").code == errors.USAGE
+    for url in ("ftp://x", "http://relay.example", "ws://192.0.2.1:8424", "https:8424"):
+        assert say("publish", place.config, "--url", url).code == errors.USAGE, url
     listed = {one["code"] for one in say("exit-codes", "--json").data["exit_codes"]}
     assert set(errors.EXIT_CODE.values()) <= listed
     assert "done" in say("exit-codes").out
@@ -351,6 +353,29 @@ def test_a_real_relay_from_start_to_stop(
     assert not (place.folder / "relay.db-wal").exists()
     said = say("publish", pack, "--url", url)
     assert said.code == errors.UNAVAILABLE
+    assert "Connect" in said.err
+    assert "ClientConnectorError" not in said.err
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"version":"8"}', b"{}"])
+def test_what_answers_is_no_relay(place: Place, say: Any, answer: bytes) -> None:
+    """Another program on that port, with whatever it says: a sentence, and no error of our own."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def serve() -> None:
+            line, _address = door.accept()
+            with line:
+                while line.recv(1 << 16).find(b"service") < 0:
+                    pass  # the whole of the small file
+                head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+                line.sendall(head % len(answer) + answer)
+
+        other = threading.Thread(target=serve, daemon=True)
+        other.start()
+        url = f"http://127.0.0.1:{door.getsockname()[1]}"
+        said = say("publish", place.config, "--url", url)
+    assert said.code == errors.BAD_DATA, said.err
+    assert "error of its own" not in said.err
 
 
 def test_a_copy_takes_a_new_epoch(place: Place, say: Any) -> None:
