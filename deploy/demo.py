@@ -305,7 +305,8 @@ class Demo:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Stop every process at the end, whatever the end is."""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends it too
+            signal.signal(number, signal.default_int_handler)
         try:
             yield
         finally:
