@@ -5,8 +5,10 @@ here talks to the relay or a desk in any other way than those commands do.
 """
 
 import argparse
+import base64
 import contextlib
 import datetime as dt
+import http.server
 import json
 import os
 import secrets
@@ -41,6 +43,12 @@ path = "relay.db"
 [directory]
 root = "../../root.json"
 folder = "../../repository"
+
+[[endpoint]]
+desk = "AU"
+handle = "duty"
+language = "en"
+channels = [{{ kind = "webhook", url = "http://127.0.0.1:{pager}/au-duty" }}]
 """
 
 
@@ -154,7 +162,7 @@ class Demo:
         title("2. The relay (embedded SQLite) and the three desks, each a process of its own")
         self.port, self.observed = _free(8424), _free(9424)
         config = self.relay / "relay.toml"
-        config.write_text(RELAY.format(port=self.port, observed=self.observed))
+        config.write_text(RELAY.format(port=self.port, observed=self.observed, pager=self.pager()))
         for desk in DESKS:
             path = self.home(desk) / "desk.toml"
             lines = path.read_text().splitlines()
@@ -263,6 +271,27 @@ class Demo:
         found = self._ask(desk, "timeline", msg=msg)
         return [line["what"] for line in found["lines"]]
 
+    def pager(self) -> int:
+        """Start what AU's duty officer would carry: a real receiver of pages. Return its port."""
+
+        class Receiver(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                payload = json.loads(body)["payload"]
+                page = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+                told = {name: page[name] for name in ("priority", "code", "count") if name in page}
+                words = "  ".join(f"{name} {value}" for name, value in told.items())
+                print(f"    AU's pager | {words}", flush=True)
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing on standard error."""
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return int(server.server_address[1])
+
     def watch(self, desk: str) -> subprocess.Popen[str]:
         """Show what a desk sees as it happens, beside everything else."""
         command = ["desk", "watch", "--home", self.home(desk)]
@@ -305,7 +334,11 @@ class Demo:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Stop every process at the end, whatever the end is."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends it too
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGHUP,
+        ):  # a closed terminal ends it too
             signal.signal(number, signal.default_int_handler)
         try:
             yield
