@@ -298,6 +298,36 @@ async def _backup(config: Config, file: Path) -> Path:
     return file
 
 
+@main.command("page-test")
+@_config_option
+@click.option("--desk", required=True, metavar="DESK", help="Whose endpoint, such as AU.")
+@click.option("--handle", required=True, metavar="HANDLE", help="Which, such as duty.")
+@click.option(
+    "--priority", type=click.Choice(["emergency", "urgent", "routine"]), default="routine"
+)
+@_json_option
+def page_test(path: Path, desk: str, handle: str, priority: str, *, as_json: bool) -> int:
+    """Send a test page through every channel of an endpoint, and say what came of it. Wakes whoever is there.
+
+    The relay need not run. The text says TEST, and has a code by which the other side can name it.
+    """
+    from relay.server import paging
+
+    tried = _run(paging.test(_config(path), desk, handle, priority, _now()))
+    if as_json:
+        listed = [
+            {"channel": one.channel, "result": one.result.word.value, "why": one.result.why}
+            for one in tried.channels
+        ]
+        told = {"code": tried.code, "text": tried.text, "channels": listed}
+        click.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        click.echo(f"Sent to {desk} {handle}: {tried.text}")
+        for one in tried.channels:
+            click.echo(f"{one.result.word.value:<12} {one.channel:<8} {one.result.why}")
+    return errors.OK if tried.arrived else errors.REFUSED
+
+
 @main.command("exit-codes")
 @_json_option
 def exit_codes(*, as_json: bool) -> None:

@@ -6,21 +6,21 @@ or whoever starts the relay, has put into the folder of credentials.
 """
 
 import ipaddress
-import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keys.errors import Failed
 from keys.network import ORIGIN, SERVICE
+from relay import endpoints, settings
 from relay.core import limits
+from relay.endpoints import ENDPOINT, Endpoint
+from relay.settings import REQUIRED, Base, Rules, known, table, wrong
 
-CREDENTIAL = "credential:"
 LEVELS = ("debug", "info", "warning", "error")
 PER_MINUTE_MAX = 1_000_000
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,123 +82,47 @@ class Config:
     directory: Source
     limits: Limits
     level: str
+    endpoints: tuple[Endpoint, ...] = ()
+    """Whom to page, for which handle of which desk."""
 
 
-class _Wrong(Exception):
-    """A value that cannot stand; the sentence says what may."""
+_PORT = settings.integer(0, 65_535)
+_RATE = settings.integer(1, PER_MINUTE_MAX)
 
-
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """What paths are relative to."""
-
-    folder: Path
-    credentials: Path | None
-
-
-_Read = Callable[[Any, _Base], Any]
-_REQUIRED = object()
-
-
-def _text(pattern: re.Pattern[str], what: str) -> _Read:
-    def read(value: Any, _base: _Base) -> str:
-        if not isinstance(value, str) or not pattern.match(value):
-            raise _Wrong(f"it must be {what}")
-        return value
-
-    return read
-
-
-def _integer(least: int, most: int) -> _Read:
-    def read(value: Any, _base: _Base) -> int:
-        if type(value) is not int or not least <= value <= most:
-            raise _Wrong(f"it must be a whole number from {least} to {most}")
-        return value
-
-    return read
-
-
-def _word(words: tuple[str, ...]) -> _Read:
-    def read(value: Any, _base: _Base) -> str:
-        if value not in words:
-            raise _Wrong(f"it must be one of {', '.join(words)}")
-        return str(value)
-
-    return read
-
-
-def _address(value: Any, _base: _Base) -> str:
-    if value == "localhost":
-        return "127.0.0.1"
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        raise _Wrong("it must be an IP address such as 127.0.0.1, 0.0.0.0 or ::1") from None
-
-
-def _loopback(value: Any, base: _Base) -> str:
-    address = _address(value, base)
-    if not ipaddress.ip_address(address).is_loopback:
-        raise _Wrong(
-            "it must be a loopback address: what stands there is for this machine's operator alone"
-        )
-    return address
-
-
-def _path(value: Any, base: _Base) -> Path:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise _Wrong("it must be the path of a file")
-    if not value.startswith(CREDENTIAL):
-        return base.folder / Path(value).expanduser()
-    name = value.removeprefix(CREDENTIAL)
-    if not name or "/" in name:
-        raise _Wrong("a credential has a name without slashes")
-    if base.credentials is None:
-        raise _Wrong(
-            "nobody has passed credentials on: CREDENTIALS_DIRECTORY is not set (systemd: LoadCredential=)"
-        )
-    return base.credentials / name
-
-
-def _optional_path(value: Any, base: _Base) -> Path | None:
-    return None if value == "" else _path(value, base)
-
-
-_PORT = _integer(0, 65_535)
-_RATE = _integer(1, PER_MINUTE_MAX)
-
-_SECTIONS: Mapping[str, Mapping[str, tuple[_Read, Any]]] = {
+_SECTIONS: Mapping[str, Rules] = {
     "relay": {
         "service": (
-            _text(SERVICE, "a service's name in network.json: small letters, digits, dots, dashes"),
-            _REQUIRED,
+            settings.text(
+                SERVICE, "a service's name in network.json: small letters, digits, dots, dashes"
+            ),
+            REQUIRED,
         ),
         "instance": (
-            _text(ORIGIN, "a log's origin in network.json, such as relay1.example.org"),
-            _REQUIRED,
+            settings.text(ORIGIN, "a log's origin in network.json, such as relay1.example.org"),
+            REQUIRED,
         ),
-        "control": (_optional_path, ""),
+        "control": (settings.optional_path, ""),
     },
     "listen": {
-        "address": (_address, "127.0.0.1"),
+        "address": (settings.address, "127.0.0.1"),
         "port": (_PORT, 8424),
-        "certificate": (_optional_path, ""),
-        "key": (_optional_path, ""),
+        "certificate": (settings.optional_path, ""),
+        "key": (settings.optional_path, ""),
     },
-    "observe": {"address": (_loopback, "127.0.0.1"), "port": (_PORT, 9424)},
-    "store": {"path": (_path, "relay.db")},
-    "keys": {"ring": (_path, "relay.ring"), "credential": (_path, "relay.key")},
+    "observe": {"address": (settings.loopback, "127.0.0.1"), "port": (_PORT, 9424)},
+    "store": {"path": (settings.path, "relay.db")},
+    "keys": {"ring": (settings.path, "relay.ring"), "credential": (settings.path, "relay.key")},
     "directory": {
-        "root": (_path, "root.json"),
-        "folder": (_optional_path, ""),
-        "pack": (_optional_path, ""),
+        "root": (settings.path, "root.json"),
+        "folder": (settings.optional_path, ""),
+        "pack": (settings.optional_path, ""),
     },
     "limits": {
         "submits_per_minute": (_RATE, limits.SUBMITS_PER_MINUTE),
         "receipts_per_minute": (_RATE, limits.RECEIPTS_PER_MINUTE),
         "reads_per_minute": (_RATE, limits.READS_PER_MINUTE),
     },
-    "log": {"level": (_word(LEVELS), "info")},
+    "log": {"level": (settings.word(LEVELS), "info")},
 }
 
 
@@ -221,15 +145,11 @@ def load(path: Path, credentials: Path | None = None) -> Config:
 
 def parse(raw: Mapping[str, Any], path: Path, credentials: Path | None = None) -> Config:
     """Check a configuration that was read from *path*; Failed (78) with a sentence if it is wrong."""
-    base = _Base(path.parent, credentials)
+    base = Base(path.parent, credentials)
     found: dict[str, dict[str, Any]] = {}
-    _known(path, "", raw, _SECTIONS)
+    known(path, "", raw, {**_SECTIONS, ENDPOINT: None})
     for section, rules in _SECTIONS.items():
-        given = raw.get(section, {})
-        if not isinstance(given, Mapping):
-            raise _wrong(path, section, "", "it must be a table, [name] and then its keys")
-        _known(path, section, given, rules)
-        found[section] = {key: _value(path, section, key, given, base, rules[key]) for key in rules}
+        found[section] = table(path, section, raw.get(section, {}), rules, base)
     relay, listen, store = found["relay"], Listen(**found["listen"]), found["store"]["path"]
     _check_tls(path, listen)
     return Config(
@@ -244,51 +164,20 @@ def parse(raw: Mapping[str, Any], path: Path, credentials: Path | None = None) -
         directory=Source(**found["directory"]),
         limits=Limits(**found["limits"]),
         level=found["log"]["level"],
+        endpoints=endpoints.read(path, raw.get(ENDPOINT, []), base),
     )
-
-
-def _value(
-    path: Path,
-    section: str,
-    key: str,
-    given: Mapping[str, Any],
-    base: _Base,
-    rule: tuple[_Read, Any],
-) -> Any:
-    read, default = rule
-    if key not in given and default is _REQUIRED:
-        raise _wrong(path, section, key, "it is missing, and nobody can guess it")
-    try:
-        return read(given.get(key, default), base)
-    except _Wrong as wrong:
-        raise _wrong(path, section, key, str(wrong)) from None
 
 
 def _check_tls(path: Path, listen: Listen) -> None:
     if (listen.certificate is None) != (listen.key is None):
-        raise _wrong(
+        raise wrong(
             path, "listen", "certificate", "certificate and key belong together, and one is missing"
         )
     if listen.certificate is None and not ipaddress.ip_address(listen.address).is_loopback:
-        raise _wrong(
+        raise wrong(
             path,
             "listen",
             "address",
             f"{listen.address} can be reached from elsewhere, so it needs TLS: set certificate and key, "
             "or listen on 127.0.0.1 behind a proxy that has them",
         )
-
-
-def _known(path: Path, section: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    odd = sorted(set(given) - set(known))
-    if odd:
-        raise _wrong(
-            path, section, odd[0], f"there is no such key here; there are {', '.join(known)}"
-        )
-
-
-def _wrong(path: Path, section: str, key: str, why: str) -> Failed:
-    where = f"[{section}] {key}".strip() if section else f"[{key}]"
-    return Failed(
-        f"In {path}, {where}: {why}.", hint="See deploy/relay.example.toml.", exit_code=78
-    )

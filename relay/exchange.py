@@ -284,6 +284,11 @@ class Exchange:
         kept = await self.store.statement(sid)
         return kept.wire if kept else None
 
+    async def sender(self, msg: str) -> str:
+        """Return the desk that sent a message, for rates; "" if there is no such message."""
+        known = await self._ledger.load(msg)
+        return known.message.origin.sender if known else ""
+
     async def offered(self, msg: str, device: str, now: int) -> None:
         """Sign that a device of the recipient was notified: the first time only (relay's word, PROTOCOL 10)."""
         known = await self._ledger.load(msg)

@@ -36,7 +36,6 @@ LEASES_PER_TURN_MAX = 16
 ATTEMPTS_MAX = 20
 BACKOFF_S, BACKOFF_S_MAX = 5, 300
 TURN_S = 1.0
-COUNT_EVERY_S = 5
 EMERGENCY = "emergency"
 UNSENT = frozenset({"", Word.SUPPRESSED, Word.FAILED_TEMP})
 """Results after which nobody can have heard the page yet."""
@@ -64,9 +63,6 @@ class Outbox(Protocol):
     async def next_page(self) -> int | None:
         """Return when there will be something to lease."""
 
-    async def counts(self) -> Mapping[str, int]:
-        """Return numbers, among them ``pages_STATE``."""
-
 
 class Clock(Protocol):
     """Time as the pager sees it."""
@@ -84,11 +80,11 @@ class Meter(Protocol):
     def paged(self, channel: str, result: str, seconds: float, now: int) -> None:
         """Count one attempt through one channel ("none" where no channel leads there)."""
 
-    def first_paged(self, priority: str, seconds: float) -> None:
+    def first_page(self, priority: str, seconds: int) -> None:
         """Observe how long a page waited from its stage's start until a channel took it."""
 
-    def outbox(self, counts: Mapping[str, int], oldest: int) -> None:
-        """Set the outbox: the store's counts; since when the oldest page is late, 0 if none is."""
+    def pager_turned(self, now: int, oldest: int) -> None:
+        """Note a turn, and when the oldest page was put in that should have gone out; 0 = none."""
 
 
 @dataclass(slots=True)
@@ -138,7 +134,6 @@ class Pager:
         self._under_way: set[asyncio.Task[None]] = set()
         self._broken: Failed | None = None
         self._draining = False
-        self._count_at = 0
 
     # Turns
 
@@ -157,22 +152,16 @@ class Pager:
         if self._broken is not None:
             raise self._broken
         now = self._clock.now()
-        if not self._draining:
+        waits = await self._outbox.next_page()
+        if waits is not None and waits <= now and not self._draining:
             for rows in _by_endpoint(await self._lease(now)):
                 task = asyncio.ensure_future(self._guarded(rows))
                 self._under_way.add(task)
                 task.add_done_callback(self._under_way.discard)
         self._late = {key: late for key, late in self._late.items() if late.until > now}
-        await self._count(now)
+        self._meter.pager_turned(now, min((one.created for one in self._late.values()), default=0))
         upcoming = await self._outbox.next_page()
         return TURN_S if upcoming is None else min(TURN_S, max(0.05, upcoming - now))
-
-    async def _count(self, now: int) -> None:
-        """Report the outbox, at every turn in which something happens and every few seconds."""
-        oldest = min((one.created for one in self._late.values()), default=0)
-        if self._under_way or oldest or now >= self._count_at:
-            self._count_at = now + COUNT_EVERY_S
-            self._meter.outbox(await self._outbox.counts(), oldest)
 
     async def _lease(self, now: int) -> list[PageRow]:
         rows: list[PageRow] = []
@@ -304,7 +293,7 @@ class Pager:
     async def _note(self, rows: Sequence[PageRow], result: Result, began: int) -> None:
         if result.word in (Word.SENT, Word.DELIVERED):
             for row in rows:
-                self._meter.first_paged(row.priority, max(0, began - row.created))
+                self._meter.first_page(row.priority, max(0, began - row.created))
                 await self._finish(row, "sent", result.word)
             return
         if result.word is Word.FAILED_PERM:

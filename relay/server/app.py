@@ -22,6 +22,8 @@ from structlog.typing import FilteringBoundLogger
 from keys.directory import begin
 from keys.errors import Failed, Refused
 from keys.identity import Signer
+from relay.alert.page import Woken
+from relay.alert.pager import Pager
 from relay.core.message import Message
 from relay.exchange import Exchange
 from relay.ledger import Told
@@ -71,6 +73,12 @@ class Place:
     first: Mapping[str, bytes] | None = field(default=None, repr=False)
     """Directory files to begin with, if the store holds none."""
     per_minute: Mapping[Call, int] = field(default_factory=dict)
+    woken: Mapping[tuple[str, str], Woken] = field(default_factory=dict, repr=False)
+    """Who stands behind each (desk, handle): whom this relay can page."""
+
+    def reachable(self, desk: str) -> frozenset[str]:
+        """Return the handles of a desk that lead somewhere."""
+        return frozenset(handle for one, handle in self.woken if one == desk)
 
 
 class Relay:
@@ -100,6 +108,7 @@ class Relay:
             trusted=begin(place.root),
             tell=self._tell,
             meter=self.metrics,
+            reachable=place.reachable,
         )
         tokens, rates = Tokens(), Rates(dict(place.per_minute))
         parts: dict[str, Any] = {
@@ -112,6 +121,15 @@ class Relay:
         self.api = Api(self.sessions, clock=clock, **parts)
         self.ticker = Ticker(self.exchange, clock, self.metrics, log)
         self.auditor = Auditor(self.exchange, clock, self.metrics, log)
+        self.pager = Pager(
+            self.exchange.store,
+            place.woken,
+            clock,
+            self.metrics,
+            log,
+            sender=self.exchange.sender,
+            unreachable=self.exchange.deadlines.unreachable,
+        )
         self.port = 0
         self.observe_port = 0
         self._folder = Folder(place.folder) if place.folder else None
@@ -146,6 +164,7 @@ class Relay:
             for one in (
                 self.ticker.run(),
                 self.auditor.run(),
+                self.pager.run(),
                 self.sessions.run(),
                 self._watch(),
             )
@@ -233,7 +252,9 @@ class Relay:
         return bound
 
     async def _bell(self, path: Path) -> None:
-        runner = await self._runner(control.application(self.exchange.store, self.exchange.roster))
+        runner = await self._runner(
+            control.application(self.exchange.store, self.exchange.roster, self.place.woken)
+        )
         self._bell_socket = control.listen(path)
         await web.SockSite(runner, self._bell_socket).start()
 
@@ -319,7 +340,7 @@ class Relay:
     async def drain(self) -> None:
         """Stop being ready, refuse new calls, finish what is under way, and send everybody away kindly."""
         self.log.info("draining", count=len(self.sessions))
-        await self.sessions.drain()
+        await asyncio.gather(self.sessions.drain(), self.pager.drain())
 
     async def stop(self) -> None:
         """Close the doors, end the loops, close the store. Safe to call twice and after a start that failed."""

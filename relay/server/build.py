@@ -12,6 +12,7 @@ from keys import keyfile
 from keys.directory import Trusted, begin
 from keys.errors import Failed
 from keys.identity import Role, Signer
+from relay.alert import ways
 from relay.config import Config, Keys
 from relay.server import logs, tls
 from relay.server.app import Place, Relay
@@ -52,6 +53,7 @@ def place_of(config: Config, *, version: str) -> Place:
     listen, observe, source = config.listen, config.observe, config.directory
     signer = evidence(config.keys, config.instance)
     root, _trusted = anchor(config)
+    woken = ways.woken(config.endpoints, config.service, signer)
     place = Place(
         service=config.service,
         instance=config.instance,
@@ -70,6 +72,7 @@ def place_of(config: Config, *, version: str) -> Place:
             Call.RECEIPT: config.limits.receipts_per_minute,
             Call.READ: config.limits.reads_per_minute,
         },
+        woken=woken,
     )
     if listen.certificate is None or listen.key is None:
         return place

@@ -2,7 +2,7 @@
 
 ::
 
-    GET  /standing            -> {"directory": version or 0, "directory_expires": t}
+    GET  /standing            -> {"directory": version or 0, "directory_expires": t, "unmapped": ["AU duty", ...]}
     GET  /doctor              -> {"findings": [...], "log_size": n, "log_root": hex, ...}
     POST /backup {"path": p}  -> {"path": p}
 """
@@ -10,6 +10,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import aiohttp
 from aiohttp import web
 
 from keys.errors import Failed
+from relay import endpoints
 from relay.core import tlog
 from relay.roster import Roster
 from relay.store.base import Store
@@ -45,18 +47,26 @@ async def backup(store: Store, path: Path) -> dict[str, Any]:
     return {"path": str(path)}
 
 
-async def standing(roster: Roster) -> dict[str, Any]:
-    """Say which directory is in force; version 0 if none is."""
+async def standing(roster: Roster, mapped: Collection[tuple[str, str]]) -> dict[str, Any]:
+    """Say which directory is in force (version 0 if none is), and which handles in it lead nowhere."""
     if not roster.published:
-        return {"directory": 0, "directory_expires": 0}
-    return {"directory": roster.directory.version, "directory_expires": roster.directory.expires}
+        return {"directory": 0, "directory_expires": 0, "unmapped": []}
+    directory = roster.directory
+    profiles = {desk: entry.profile for desk, entry in directory.desks.items()}
+    return {
+        "directory": directory.version,
+        "directory_expires": directory.expires,
+        "unmapped": list(endpoints.unmapped(profiles, mapped)),
+    }
 
 
-def application(store: Store, roster: Roster) -> web.Application:
+def application(
+    store: Store, roster: Roster, mapped: Collection[tuple[str, str]] = ()
+) -> web.Application:
     """Return the aiohttp application of the bell."""
 
     async def get_standing(_request: web.Request) -> web.Response:
-        return await _answer(standing(roster))
+        return await _answer(standing(roster, mapped))
 
     async def get_doctor(_request: web.Request) -> web.Response:
         return await _answer(doctor(store))

@@ -6,7 +6,7 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from keys import directory as directories
 from keys import suite
 from keys.directory import Directory, Trusted
 from keys.errors import Poc24Error
+from relay import endpoints
+from relay.alert import ways
 from relay.config import Config
 from relay.core import limits
 from relay.server import build, control, tls
@@ -29,6 +31,7 @@ SYNCS = 40
 SYNC_BYTES = 4096
 SYNC_SLOW_S = 0.05
 FREE_BYTES_MIN = 1024**3
+HANDLES_NAMED_MAX = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ async def check(config: Config, now: int) -> list[Claim]:
         tls.context(config.listen.certificate, config.listen.key)
         return "The certificate and its key fit."
 
+    async def pages() -> str:
+        signer = build.evidence(config.keys, config.instance)
+        found = ways.woken(config.endpoints, config.service, signer)
+        return f"{len(found)} handles lead to channels that can be used."
+
     claims = [
         Claim(
             "configuration", True, f"{config.path} can be read, and every value in it can stand."
@@ -85,6 +93,7 @@ async def check(config: Config, now: int) -> list[Claim]:
         await _claim("keys", keys),
         await _claim("store", store),
         await _claim("certificate", certificate),
+        await _claim("channels", pages),
         *_dates(config, now),
         *_ports(config, running=running is not None),
     ]
@@ -164,10 +173,25 @@ async def _directory(config: Config, running: dict[str, Any] | None, now: int) -
     claims = [await _claim("directory", verifies)]
     if found:
         claims.append(_own_key(config, found[0]))
+        profiles = {desk: entry.profile for desk, entry in found[0].desks.items()}
+        mapped = {(one.desk, one.handle) for one in config.endpoints}
+        claims.append(_handles(endpoints.unmapped(profiles, mapped)))
         claims += _freshness(found[0].version, found[0].expires, now)
     elif running is not None:
+        claims.append(_handles(running["unmapped"]))
         claims += _freshness(running["directory"], running["directory_expires"], now)
     return claims
+
+
+def _handles(unmapped: Sequence[str]) -> Claim:
+    """Say whether every handle in every desk's profile leads to somebody."""
+    if not unmapped:
+        return Claim("handles", True, "Every handle in the desks' profiles leads to a channel.")
+    named = ", ".join(unmapped[:HANDLES_NAMED_MAX])
+    more = len(unmapped) - HANDLES_NAMED_MAX
+    text = f"Nobody can be paged at {named}{f' and {more} more' if more > 0 else ''}."
+    hint = "Write an [[endpoint]] table for each: the desk says where it leads. Without one its stage is passed over."
+    return Claim("handles", False, text, hint)
 
 
 def _own_key(config: Config, directory: Directory) -> Claim:

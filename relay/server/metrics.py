@@ -217,6 +217,8 @@ class Metrics(Machine):
     def paged(self, channel: str, result: str, seconds: float, now: int) -> None:
         """Count an attempt through a channel (one of CHANNELS), its result (PAGE_RESULTS) and its time."""
         self._pages[channel, result].inc()
+        if result == "suppressed":
+            return  # nothing was attempted
         self._attempts[channel,].observe(seconds)
         if result in ("sent", "delivered"):
             self._channel_success[channel,].set(now)

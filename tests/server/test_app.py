@@ -161,7 +161,11 @@ async def test_the_bell_answers_its_own_account_only(world: World, tmp_path: Pat
         assert found["log_size"] > 0
         standing = await control.ask(bell, "GET", "standing")
         directory = relay.relay.exchange.directory
-        assert standing == {"directory": directory.version, "directory_expires": directory.expires}
+        assert standing == {
+            "directory": directory.version,
+            "directory_expires": directory.expires,
+            "unmapped": ["AU duty", "AU-B duty", "VN duty"],
+        }
         assert await control.ask(bell, "POST", "backup", {"path": str(copy)}) == {"path": str(copy)}
         with pytest.raises(Failed, match="there already"):
             await control.ask(bell, "POST", "backup", {"path": str(copy)})

@@ -59,8 +59,17 @@ class Place:
         """The configuration's path."""
         return self.folder / "relay.toml"
 
-    def write(self, **sections: dict[str, Any]) -> None:
-        """Write the configuration; port 0 takes a free one, and sections are changed as given."""
+    def write(
+        self,
+        *,
+        argv: str = '["/bin/true"]',
+        mapped: tuple[str, ...] = ("AU", "AU-B", "VN"),
+        **sections: dict[str, Any],
+    ) -> None:
+        """Write the configuration; port 0 takes a free one, and sections are changed as given.
+
+        The handle ``duty`` of each desk in *mapped* leads to the program *argv*.
+        """
         raw: dict[str, dict[str, Any]] = {
             "relay": {"service": self.world.service, "instance": self.world.instance},
             "listen": {"port": 0},
@@ -73,6 +82,9 @@ class Place:
         for name, values in raw.items():
             lines.append(f"[{name}]")
             lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        for desk in mapped:
+            channels = f'channels = [{{ kind = "command", argv = {argv} }}]'
+            lines += ["[[endpoint]]", f'desk = "{desk}"', 'handle = "duty"', channels]
         text = "\n".join(lines)
         tomllib.loads(text)
         self.config.write_text(text)
@@ -129,6 +141,8 @@ def test_check_finds_everything_well(place: Place, say: Any) -> None:
         "keys",
         "store",
         "certificate",
+        "channels",
+        "handles",
         "port (listen)",
         "port (observe)",
         "directory",
@@ -163,6 +177,61 @@ def test_check_names_what_does_not_hold(place: Place, say: Any) -> None:
     assert found["certificate"][0] is True
     holds, text = found["certificate dates"]
     assert (holds, text.endswith("more days.")) == (False, True)
+
+
+def test_check_names_every_handle_that_leads_nowhere(place: Place, say: Any) -> None:
+    """A profile's handle without a table is a claim that fails, before a night shows it."""
+    place.write(mapped=("VN",))
+    said = say("check", "--config", place.config, "--json")
+    assert said.code == errors.REFUSED
+    assert claims(said)["handles"] == (False, "Nobody can be paged at AU duty, AU-B duty.")
+    assert claims(said)["channels"] == (True, "1 handles lead to channels that can be used.")
+
+
+def test_check_tries_what_stands_in_the_tables(place: Place, say: Any) -> None:
+    """An endpoint in the inner network, or a secret that others can read, is told by a claim and not at night."""
+    before = place.config.read_text()
+    inner = 'channels = [{ kind = "webhook", url = "https://10.1.2.3/page" }]'
+    place.config.write_text(f'{before}\n[[endpoint]]\ndesk = "VN"\nhandle = "chief"\n{inner}\n')
+    holds, text = claims(say("check", "--config", place.config, "--json"))["channels"]
+    assert (holds, "10.1.2.3, which is an inner address" in text) == (False, True)
+
+    token = place.folder / "token"
+    token.write_text("sesame")
+    token.chmod(0o644)
+    loose = 'channels = [{ kind = "webhook", url = "http://127.0.0.1:9/page", token = "token" }]'
+    place.config.write_text(f'{before}\n[[endpoint]]\ndesk = "VN"\nhandle = "chief"\n{loose}\n')
+    holds, text = claims(say("check", "--config", place.config, "--json"))["channels"]
+    assert (holds, "can be read by others" in text) == (False, True)
+
+
+def test_a_test_page_says_what_came_of_it(place: Place, say: Any) -> None:
+    """The text, its code and each channel's result, in words and as JSON; a failure is exit 1."""
+    place.write(argv=json.dumps(["/bin/sh", "-c", f"cat >{place.folder}/paged"]))
+    said = say("page-test", "--config", place.config, "--desk", "AU", "--handle", "duty")
+    assert said.code == 0
+    assert said.out.splitlines()[1].split() == ["sent", "command", "exit", "0"]
+    text = (place.folder / "paged").read_text().strip()
+    assert text.startswith("TEST Routine request waits. Code ")
+    assert said.out.splitlines()[0] == f"Sent to AU duty: {text}"
+
+    place.write(argv='["/bin/false"]')
+    args = ("--desk", "AU", "--handle", "duty", "--priority", "emergency", "--json")
+    said = say("page-test", "--config", place.config, *args)
+    assert said.code == errors.REFUSED
+    assert said.data["channels"] == [
+        {"channel": "command", "result": "failed_temp", "why": "exit 1"}
+    ]
+    assert said.data["text"].startswith("TEST EMERGENCY")
+    assert said.data["code"] in said.data["text"]
+
+
+def test_a_test_page_to_nobody(place: Place, say: Any) -> None:
+    """A handle without a table is a sentence with what to type."""
+    said = say("page-test", "--config", place.config, "--desk", "AU", "--handle", "chief")
+    assert said.code == errors.CONFIGURATION
+    assert "no [[endpoint]] for desk AU and handle chief" in said.err
+    assert "relay check" in said.err
 
 
 def test_check_knows_another_networks_root(place: Place, say: Any) -> None:
