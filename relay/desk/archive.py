@@ -26,7 +26,7 @@ from typing import Any, Self
 from keys import suite
 from keys.errors import Failed, Refused
 from relay import errors
-from relay.desk.shelves import OWN_TO_A_DEVICE, SEED_SHELF, SHELVES
+from relay.desk.shelves import OWN_TO_A_DEVICE, SEED_SHELF, SHELVES, held_in
 
 VERSION = 1
 """Format of the file (user_version). A file of a newer format is refused, never guessed at."""
@@ -343,7 +343,7 @@ class Archive:
 
     def _take_from(self, source: sqlite3.Connection, old: bytes) -> None:
         with self.commit():
-            for table, shelf in SHELVES.items():
+            for table, shelf in held_in(source.execute("SELECT name FROM sqlite_master")):
                 names = ("id", *shelf.clear, *shelf.sealed)
                 for values in source.execute(f"SELECT {', '.join(names)} FROM {table}"):
                     row = dict(zip(names, values, strict=True))

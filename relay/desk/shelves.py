@@ -4,12 +4,15 @@ In the clear is only what rows are found by: ids, states, times. Whatever a pers
 something, and whatever the desk believes (the directory) is sealed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 SEED_SHELF = "prekey_seed"
 """The one shelf that never leaves the device: its rows open messages, and are destroyed on time."""
+
+LATER = frozenset({"vigil"})
+"""Shelves that the first archives did not have: a backup may lack them, and the desk fills them when it starts."""
 
 WAITING, ACCEPTED, DONE, REFUSED = "waiting", "accepted", "done", "refused"
 """States of a row of the shelf ``outbox``."""
@@ -125,3 +128,9 @@ SHELVES: Mapping[str, Shelf] = MappingProxyType(
 
 OWN_TO_A_DEVICE = frozenset({(SEED_SHELF, ""), ("prekey", ""), ("meta", "key"), ("meta", "cursor")})
 """(shelf, row; "" for all) that a restore leaves out: a new device has prekeys and a cursor of its own."""
+
+
+def held_in(tables: Iterable[tuple[str]]) -> list[tuple[str, Shelf]]:
+    """Return the shelves to be read from a file with these tables: all, but for later ones that it does not have."""
+    there = {name for (name,) in tables}
+    return [(name, shelf) for name, shelf in SHELVES.items() if name in there or name not in LATER]

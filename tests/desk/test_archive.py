@@ -242,6 +242,26 @@ def test_a_backup_opens_on_a_new_device_with_the_recovery_key(tmp_path: Path) ->
     assert MARKER not in everything(tmp_path)
 
 
+def test_a_backup_from_before_a_shelf_was_built(tmp_path: Path) -> None:
+    """One that lacks the dead man's timers is restored, and the desk fills them; one that lacks messages is not."""
+    path, copy, new = tmp_path / "a.db", tmp_path / "backup.db", tmp_path / "b.db"
+    with Archive(path, KEY, recovery=suite.prekey_public(RECOVERY)) as archive:
+        fill(archive)
+        archive.backup(copy)
+    with sqlite3.connect(copy) as file:
+        file.execute("DROP TABLE vigil")
+    file.close()
+    with Archive.restore(copy, new, OTHER, seed=RECOVERY) as restored:
+        assert restored.count("vigil") == 0
+        assert restored.count("message") == 1
+    new.unlink()
+    with sqlite3.connect(copy) as file:
+        file.execute("DROP TABLE message")
+    file.close()
+    with pytest.raises(Failed, match="damaged"):
+        Archive.restore(copy, new, OTHER, seed=RECOVERY)
+
+
 def test_a_backup_never_holds_a_prekeys_secret(tmp_path: Path) -> None:
     """The shelf of seeds is empty in a backup: who gets one can open nothing that is still to come."""
     path, copy = tmp_path / "a.db", tmp_path / "backup.db"
