@@ -5,8 +5,10 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -19,7 +21,7 @@ from click.testing import CliRunner, Result
 from keys import suite
 from keys.errors import Code
 from relay import errors
-from relay.desk import cli_reads, home, logs
+from relay.desk import cli_reads, counter, home, logs
 from relay.desk.cli import desk
 from relay.desk.cli_terms import DAY, DURATION, FIRST_DAY
 from relay.desk.documents import forms
@@ -362,6 +364,36 @@ def test_an_incomplete_request_needs_no_relay_to_be_told(folder: Path, tmp_path:
     for letter in "abcdefg":
         assert f"({letter})" in found.stderr
     assert "desk schema preservation_request" in found.stderr
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_bell_rings_for_what_needs_somebody(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, terminal: bool
+) -> None:
+    """An alarm of the dead man's timer is a line of `watch`, with BEL where a terminal can ring; a step has none."""
+    alarm = {"event": "alarm", "at": 1795402800, "msg": MSG, "to": "AU", "mode": "actual"}
+    alarm |= {"priority": "urgent", "text": "Its time is over. Telephone: AU +61 2 5550 1234"}
+    step = {"event": "statement", "kind": "escalated", "at": 1795402800, "msg": MSG, "desk": ""}
+
+    class Told:
+        served = True
+
+        def each(self, take: Callable[[dict[str, Any]], None]) -> None:
+            take(step)
+            take(alarm)
+
+    @contextmanager
+    def at(*_given: object) -> Iterator[Told]:
+        yield Told()
+
+    monkeypatch.setattr(counter, "at", at)
+    shown = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: terminal))
+    monkeypatch.setattr(cli_reads, "sys", shown)
+    found = run("watch", "--home", folder)
+    first, second, *_rest = found.stdout.splitlines()
+    assert "escalated" in first
+    assert "ALARM URGENT to AU: Its time is over. Telephone: AU +61 2 5550 1234" in second
+    assert found.stdout.count("\a") == int(terminal)
 
 
 def test_a_file_that_is_not_there_is_a_usage_error(folder: Path) -> None:
