@@ -197,11 +197,12 @@ def _unreached(message: Message, event: Unreached) -> Outcome:
 
 
 def _climbed(message: Message, event: Climbed) -> Outcome:
-    """Take in one stage: each is taken once, in order, and never after a person's word (invariants I1, I4)."""
+    """Take in one stage: each is taken once, in order, and never after a person's word (invariants I1, I4).
+
+    A desk (no ladder) keeps whatever the relay signed: its own officer's word may have been on the way at that time.
+    """
     ladder = message.ladder
-    if message.holds(event.sid) or message.settled:
-        return Outcome(message)
-    if ladder and (event.stage != ladder.at or not message.open):
+    if message.holds(event.sid) or (ladder and (event.stage != ladder.at or not message.open)):
         return Outcome(message)
     fact = Fact(
         "exhausted" if event.kind == EXHAUSTED else "escalated",

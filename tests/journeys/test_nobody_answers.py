@@ -114,6 +114,32 @@ def test_the_backup_desk_opens_and_answers(tmp_path: Path) -> None:
     perform(story, tmp_path)
 
 
+def test_two_desks_acknowledge_and_one_had_no_line(tmp_path: Path) -> None:
+    """AU signs while its line is down, so the relay climbs on and AU-B signs too: both count, at every desk (10.7)."""
+
+    async def story(stage: Stage) -> None:
+        vn, au, deputy = [await stage.seat(desk) for desk in ("VN", "AU", "AU-B")]
+        msg = await send_request(vn, backup="AU-B")
+        await vn.desk.wait(msg, "delivered", 60)
+        au.away()
+        await acknowledge(au, msg)
+        await reach(vn, msg, "backup")
+        await deputy.until(lambda: deputy.told("message"))
+        await acknowledge(deputy, msg)
+        await vn.desk.wait(msg, "acknowledged", 60)
+        au.back(stage)
+        await stage.settle()
+
+        for seat in (vn, au, deputy):
+            lines = (await seat.desk.timeline(msg))["lines"]
+            signed = [line for line in lines if line["what"] == "acknowledged"]
+            assert sorted(line["by"] for line in signed) == ["au-01 (AU)", "au-b-01 (AU-B)"]
+            assert not [line for line in lines if "does not count" in line["text"]], seat.name
+        assert (await au.desk.status())["receipts"] == 0
+
+    perform(story, tmp_path)
+
+
 def test_the_relay_gives_the_backup_nothing_before_its_time(tmp_path: Path) -> None:
     """A backup that knows the message id and asks for it gets three empty parts; after its stage it gets it (9.3)."""
 
