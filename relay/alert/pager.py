@@ -305,7 +305,9 @@ class Pager:
             if row.attempt < ATTEMPTS_MAX:
                 again = now + max(backoff(row.attempt), result.after)
                 self._late[row.id] = _Late(row.created, again + 2 * LEASE_S)
-                await self._finish(row, "ready", result.word, again)
+                # what may have been heard once stays so, whatever came of later attempts
+                heard = row.result == Word.UNKNOWN
+                await self._finish(row, "ready", Word.UNKNOWN if heard else result.word, again)
         await self._fail(spent, result.word)
 
     async def _fail(self, rows: Sequence[PageRow], word: Word) -> None:

@@ -254,6 +254,20 @@ async def test_unknown_is_said_again_as_a_repeat(night: Night) -> None:
     assert (first.key, first.code) == (again.key, again.code)
 
 
+async def test_what_may_have_been_heard_stays_so(night: Night) -> None:
+    """After an unknown attempt one that surely failed changes nothing: the third says that it is a repeat (I6)."""
+    await night.want("one")
+    night.phones["AU", "duty"].says = [
+        Result(Word.UNKNOWN),
+        Result(Word.FAILED_TEMP),
+        Result(Word.SENT),
+    ]
+    for _turn in range(4):
+        await night.turn(after=40)
+
+    assert [page.repeat for page in night.rang()] == [False, True, True]
+
+
 async def test_a_receiver_that_asks_for_time_gets_it(night: Night) -> None:
     """Retry-After counts where it is longer than our own patience."""
     await night.want("one")
