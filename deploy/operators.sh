@@ -26,7 +26,7 @@ poc24_find() {  # poc24_find NAME GIVEN OTHER_NAME : link it, or fail
         return 0
     fi
     [ ! -x "$POC24_BIN/$1" ] || return 0
-    poc24_link "$1" "$1" || poc24_link "$1" "$3" || poc24_link "$1" "$poc24_kept/$3"
+    poc24_link "$1" "$1" || poc24_link "$1" "$3" || poc24_link "$1" "$poc24_kept/$1"
 }
 
 poc24_find_operators() {
@@ -49,6 +49,31 @@ poc24_extract() {
     done
 }
 
+poc24_keep() {  # poc24_keep FILE NAME : a name appears when its file is whole, so that two runs at once do no harm
+    chmod 755 "$1"
+    cp "$1" "$poc24_kept/.$2.$$"
+    mv -f "$poc24_kept/.$2.$$" "$poc24_kept/$2"
+}
+
+poc24_keep_alertmanager() {  # poc24_keep_alertmanager ROOT
+    # Debian's Alertmanager reads its templates from a fixed place in /usr, where only root could put them. In our copy
+    # that path is one of equal length, to the folder that a script in front of it opens.
+    poc24_share=usr/share/prometheus/alertmanager
+    LC_ALL=C sed "s|/$poc24_share|/proc/self/fd/9//././././././././.|g" \
+        "$1/usr/bin/prometheus-alertmanager" >"$1/alertmanager.real"
+    mkdir -p "$poc24_kept/templates"
+    for poc24_file in "$1/$poc24_share"/*.tmpl; do
+        [ ! -f "$poc24_file" ] || cp "$poc24_file" "$poc24_kept/templates/"
+    done
+    {
+        echo "#!/bin/sh"
+        echo "exec 9<'$poc24_kept/templates'"
+        echo "exec '$poc24_kept/alertmanager.real' \"\$@\""
+    } >"$1/alertmanager"
+    poc24_keep "$1/alertmanager.real" alertmanager.real
+    poc24_keep "$1/alertmanager" alertmanager
+}
+
 poc24_unpack_operators() {
     for poc24_name in apt-get dpkg-deb; do
         command -v "$poc24_name" >/dev/null 2>&1 || poc24_stop 69 \
@@ -65,11 +90,10 @@ Dir::Cache "$poc24_work/cache";
 APT::Sandbox::User "root";
 CONF
     if poc24_apt update && poc24_apt download prometheus prometheus-alertmanager && poc24_extract; then
-        for poc24_name in prometheus promtool prometheus-alertmanager amtool; do
-            # A name appears when its file is whole: two runs at once do no harm.
-            cp "$poc24_work/root/usr/bin/$poc24_name" "$poc24_kept/.$poc24_name.$$"
-            mv -f "$poc24_kept/.$poc24_name.$$" "$poc24_kept/$poc24_name"
-        done
+        poc24_keep "$poc24_work/root/usr/bin/prometheus" prometheus
+        poc24_keep "$poc24_work/root/usr/bin/promtool" promtool
+        poc24_keep "$poc24_work/root/usr/bin/amtool" amtool
+        poc24_keep_alertmanager "$poc24_work/root"
         rm -rf "$poc24_work"
         return 0
     fi

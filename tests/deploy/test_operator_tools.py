@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHELL = shutil.which("dash") or shutil.which("sh") or "/bin/sh"
-TOOLS = ("cat", "cp", "mv", "rm", "ln", "mkdir", "mktemp", "tr")
+TOOLS = ("cat", "chmod", "cp", "mv", "rm", "ln", "mkdir", "mktemp", "sed", "tr")
 PROGRAMS = ("prometheus", "promtool", "alertmanager", "amtool")
 DOWNLOAD = 'case $* in *download*) : >"$PWD/a.deb";; esac'
 UNPACK = """\
@@ -16,7 +16,12 @@ mkdir -p "$3/usr/bin"
 for name in prometheus promtool prometheus-alertmanager amtool; do
     printf '#!%s\\n' "$SHELL" >"$3/usr/bin/$name"
     chmod 755 "$3/usr/bin/$name"
-done"""
+done
+share=/usr/share/prometheus/alertmanager
+mkdir -p "$3$share"
+printf 'template' >"$3$share/default.tmpl"
+printf 'cat %s/default.tmpl\\n' "$share" >>"$3/usr/bin/prometheus-alertmanager"
+"""
 
 
 class Machine:
@@ -28,7 +33,7 @@ class Machine:
         self.path = folder / "path"
         for place in (self.venv / "bin", self.path, folder / "home"):
             place.mkdir(parents=True)
-        for tool in (*TOOLS, "chmod"):
+        for tool in TOOLS:
             found = shutil.which(tool)
             assert found, f"{tool} belongs to every system"
             (self.path / tool).symlink_to(found)
@@ -92,6 +97,23 @@ def test_packages_are_unpacked_and_nothing_is_installed(machine: Machine) -> Non
     assert {path.parent for path in machine.links().values()} == {cache}
     assert [call for call in machine.calls() if "install" in call] == []
     assert sorted(path.name for path in machine.folder.iterdir()) == [".venv", "home", "path"]
+
+
+def test_alertmanager_finds_its_templates_without_root(machine: Machine) -> None:
+    """The fixed path inside it is replaced by one of equal length, which leads to the unpacked templates."""
+    machine.apt()
+    machine.find()
+
+    real = machine.folder / "home" / ".cache" / "poc24" / "alertmanager.real"
+    fixed = "/usr/share/prometheus/alertmanager"
+    (path,) = [word for word in real.read_text().split() if word.endswith("/default.tmpl")]
+    shown = subprocess.run(
+        [machine.venv / "bin" / "alertmanager"], cwd="/", capture_output=True, check=True
+    )
+
+    assert fixed not in real.read_text()
+    assert len(path) == len(fixed + "/default.tmpl")
+    assert shown.stdout == b"template"
 
 
 def test_a_second_run_calls_nothing(machine: Machine) -> None:
