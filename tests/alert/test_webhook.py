@@ -1,6 +1,7 @@
 """The webhook: what it signs, whom it calls, and how little it listens to."""
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from builders_wire import SERVICE, officer, relay_signer
 
 from keys import suite
 from keys.errors import Code, Refused
-from relay.alert import texts
+from relay.alert import addresses, texts
+from relay.alert.addresses import Address
 from relay.alert.page import Word
 from relay.alert.webhook import Webhook, judged
 from relay.wire import receipt
@@ -132,6 +134,25 @@ async def test_a_name_that_leads_inside_is_not_called(monkeypatch: pytest.Monkey
 
     assert (result.word, result.why) == (Word.FAILED_PERM, "an inner address")
     assert hook.raw == []
+
+
+async def test_a_name_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection goes to the address that was looked at: whoever answers a second question differently is not asked."""
+    async with hooked() as hook:
+        port = int(hook.base.rsplit(":", 1)[1])
+
+        async def looked_at(_host: str, port: int) -> tuple[Address, ...]:
+            return (Address(socket.AF_INET, "127.0.0.1", port),)
+
+        async def asked(*_args: object, **_more: object) -> list[object]:
+            raise AssertionError("the name was asked for again")
+
+        monkeypatch.setattr(addresses, "resolve", looked_at)
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", asked)
+        result = await webhook(f"http://pager.example.org:{port}/page").send(page_for())
+
+    assert result.word is Word.SENT
+    assert f"Host: pager.example.org:{port}\r\n".encode() in hook.raw[0]
 
 
 async def test_tls_is_checked(tmp_path: Path) -> None:
