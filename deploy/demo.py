@@ -360,7 +360,7 @@ class Demo:
             self.processes.append((name, self._popen(command, stdout=log, stderr=log)))
 
     def _popen(self, command: object, **more: object) -> "subprocess.Popen[str]":
-        words = [str(word) for word in command]  # type: ignore[attr-defined]
+        words = _words(command)
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
             [BIN / words[0], *words[1:]],
             cwd=CHECKOUT,
@@ -396,7 +396,7 @@ class Demo:
         *secret*: how many lines of it the command reads; *data*: ask for JSON and return it.
         """
         say(_shown(command))
-        words = [str(word) for word in command]
+        words = _words(command)
         arguments: list[str | Path] = [BIN / words[0], *words[1:], *(["--json"] if data else [])]
         passed: tuple[int, ...] = ()
         if secret:
@@ -442,8 +442,12 @@ def say(text: str) -> None:
 
 
 def _shown(command: object) -> str:
-    words = [_short(word) if isinstance(word, Path) else str(word) for word in command]  # type: ignore[attr-defined]
-    return "$ " + shlex.join(words)
+    return "$ " + shlex.join(_words(command))
+
+
+def _words(command: object) -> list[str]:
+    """Return a command as it is typed in the checkout; short paths also fit what the name of a socket may have."""
+    return [_short(word) if isinstance(word, Path) else str(word) for word in command]  # type: ignore[attr-defined]
 
 
 def _short(path: Path) -> str:
