@@ -263,8 +263,8 @@ def show(bench: Bench, what: str, credential_file: Path | None, *, as_qr: bool) 
         ],
     )
     if as_qr:
-        for _name, line, digits in found:
-            qr(line or digits).terminal(out=sys.stderr, compact=True)
+        for said in [line or digits for _name, line, digits in found if line or digits]:
+            qr(said).terminal(out=sys.stderr, compact=True)
 
 
 def _look(bench: Bench, what: str, credential: Path | None) -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ import pytest
 from builders_keys import NOW, World
 from click.testing import CliRunner, Result
 
-from keys import cli, cli_look, keyfile, suite
+from keys import cli, cli_look, identity, keyfile, suite
 from keys.cli_bench import EXIT_CODES, Bench, read_repository, write_repository
 from keys.directory import begin, unpack, update
 from keys.errors import Failed
@@ -623,6 +623,22 @@ def test_main_ends_with_the_commands_exit_code(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(cli, "keys", stopped)
     assert run() == 130
+
+
+def test_only_an_identity_is_drawn(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device's ring also holds a secret that has no identity: there is nothing of it to scan."""
+    drawn: list[str] = []
+    draw = identity.qr
+
+    def note(text: str) -> Any:
+        drawn.append(text)
+        return draw(text)
+
+    monkeypatch.setattr(cli_look, "qr", note)
+    home = terminal.into / "homes" / "VN" / "vn-01"
+    result = terminal.type("show", str(home / "device.ring"), "--qr")
+    assert result.exit_code == 0, result.stderr
+    assert [one[:12] for one in drawn] == ["poc24-device"]
 
 
 # What is said when it does not work
