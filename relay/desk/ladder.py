@@ -14,15 +14,7 @@ from keys.statement import Statement
 from relay.core.escalation import BACKSTOP, BACKUP, EXHAUSTED, PATH, Plan
 from relay.core.message import Message
 
-TRIED: Mapping[str, str] = MappingProxyType(
-    {
-        PATH: "offered again, and paged by another way",
-        BACKSTOP: "the desk's backstop was paged",
-        BACKUP: "the backup desk was woken, which may open and answer it",
-    }
-)
-"""What a stage did, by its kind."""
-COMES: Mapping[str, str] = MappingProxyType(
+DOES: Mapping[str, str] = MappingProxyType(
     {
         PATH: "it is offered again, and paged by another way",
         BACKSTOP: "the desk's backstop is paged",
@@ -31,7 +23,7 @@ COMES: Mapping[str, str] = MappingProxyType(
         "": "the next step of the relay's ladder",
     }
 )
-"""What a stage will do, by its kind; "" where the profile it was frozen from is not at hand."""
+"""What a stage does, by its kind; "" where the profile that it was frozen from is not at hand."""
 BECAUSE: Mapping[str, str] = MappingProxyType(
     {
         "timeout": "nobody had acknowledged in time",
@@ -46,7 +38,20 @@ PASSED_OVER: Mapping[str, str] = MappingProxyType(
     {"unreachable": "none of its contacts can be reached", "empty": "nobody is named for it"}
 )
 """Why a backstop was passed over; the step behind it comes at the same instant."""
-SILENCE, UNOPENABLE = "silence", "unopenable"
+BECAME: Mapping[str, str] = MappingProxyType(
+    {
+        "sent": "sent",
+        "delivered": "delivered",
+        "unknown": "perhaps sent",
+        "failed_temp": "failed so far",
+        "failed_perm": "failed for good",
+        "suppressed": "taken back",
+        "pending": "not sent yet",
+    }
+)
+"""What became of a page, by the word that the relay signed; a word that is not here is shown as it is."""
+UNOPENABLE = "unopenable"
+"""The outcome of `exhausted` that is not silence."""
 
 
 def step(escalated: Mapping[str, Any]) -> str:
@@ -55,7 +60,7 @@ def step(escalated: Mapping[str, Any]) -> str:
     head = f"step {int(escalated['stage']) + 1}, {kind}"
     if kind == BACKSTOP and cause in PASSED_OVER and escalated["next_at"] <= escalated["at"]:
         return f"{head}: passed over at once, {PASSED_OVER[cause]}"
-    return f"{head}: {TRIED[kind]}, because {BECAUSE[cause]}"
+    return f"{head}: {DOES[kind]}, because {BECAUSE[cause]}"
 
 
 def end(exhausted: Mapping[str, Any]) -> str:
@@ -70,13 +75,14 @@ def end(exhausted: Mapping[str, Any]) -> str:
 
 
 def pages(stages: Sequence[Mapping[str, Any]]) -> str:
-    """Return how many pages went out in all steps, and what became of them."""
+    """Return how many pages there were in all steps, and what the relay says became of them."""
     count = sum(int(one["pages"]) for one in stages)
     if not count:
-        return "no page went out"
+        return "nobody was paged"
     became = Counter(str(word) for one in stages for word in one["outcomes"])
-    known = ", ".join(f"{number} {word}" for word, number in sorted(became.items()))
-    return f"{count} page{'s' if count > 1 else ''} went out" + (f" ({known})" if known else "")
+    words = {word: BECAME.get(word, word) for word in [*BECAME, *sorted(became)]}
+    known = ", ".join(f"{became[word]} {text}" for word, text in words.items() if became[word])
+    return f"{count} page{'s' if count > 1 else ''}" + (f" ({known})" if known else "")
 
 
 def standing(message: Message, climbs: Sequence[Statement], plan: Plan | None) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def comes(found: Mapping[str, Any], sheet: Sheet) -> str:
         return ""
     when = "now" if coming["hurried"] else f"at {sheet.until(coming['at'])}"
     wait = " (it may wait once: the desk is calling its people)" if coming["held"] else ""
-    return f"{ladder.COMES[coming['kind']]}, {when}{wait}"
+    return f"{ladder.DOES[coming['kind']]}, {when}{wait}"
 
 
 def call(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

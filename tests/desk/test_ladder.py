@@ -136,11 +136,13 @@ def test_the_end_tells_pages_and_outcomes(world: World, sealed: Sealed) -> None:
     found = stands(world, sealed, step(world, sealed, 1, "backstop"), end)
     assert (found["outcome"], found["ended"], found["pages"]) == ("silence", NOW + 3600, stages)
     assert found["next"] == {}
-    assert ladder.pages(stages) == "3 pages went out (1 failed_perm, 2 sent)"
-    assert ladder.pages(stages[:1]) == "1 page went out (1 sent)"
-    assert ladder.pages([]) == "no page went out"
+    assert ladder.pages(stages) == "3 pages (2 sent, 1 failed for good)"
+    assert ladder.pages(stages[:1]) == "1 page (1 sent)"
+    assert ladder.pages([]) == "nobody was paged"
+    later = {"stage": 1, "at": NOW, "pages": 2, "outcomes": ["by_pigeon", "pending"]}
+    assert ladder.pages([later]) == "2 pages (1 not sent yet, 1 by_pigeon)"
     text = "\n".join([paper_ladder.stands({"ladder": found}, SHEET)])
-    assert "nobody had acknowledged; 3 pages went out" in text
+    assert "nobody had acknowledged; 3 pages (2 sent" in text
 
 
 @pytest.mark.parametrize("kind", ["path", "backstop", "backup"])
@@ -318,7 +320,7 @@ def read(found: dict[str, Any], mine: str = "VN") -> str:
 def test_a_page_says_how_far_the_ladder_is() -> None:
     """Which step, why, when; what comes next and when, in UTC and the time that is left."""
     text = read(page(ladder=RUNNING))
-    assert "step 2, backstop: the desk's backstop was paged, because nobody" in text
+    assert "step 2, backstop: the desk's backstop is paged, because nobody" in text
     assert "next: the backup desk is woken" in text
     assert "2027-01-15 08:20:00 UTC, 8 min left" in text
     held = {**RUNNING, "next": {**RUNNING["next"], "held": True}}  # type: ignore[dict-item]

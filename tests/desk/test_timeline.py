@@ -272,7 +272,7 @@ def test_the_ladders_end_is_told_in_words(world: World, sealed: Sealed) -> None:
     broken = by_relay(world, sealed, "exhausted", NOW + 90, stages=[], outcome="unopenable")
     life = lived(world, sealed, held(climbed, NOW + 61), held(silence, NOW + 91))
     assert life.phase == "exhausted"
-    assert life.lines[2].text.startswith("step 2, backstop: the desk's backstop was paged")
+    assert life.lines[2].text.startswith("step 2, backstop: the desk's backstop is paged")
     assert life.lines[2].text.endswith("nobody had acknowledged in time")
     assert life.lines[2].next_at == NOW + 90
     assert "nobody's acknowledgement was known: proof of silence" in life.lines[3].text
