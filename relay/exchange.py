@@ -9,7 +9,6 @@ Nothing here is remembered that the store could not give again: the caches may b
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from keys.directory import Directory, Member, Trusted
 from keys.errors import Code, Failed, Refused
@@ -20,7 +19,6 @@ from relay.core import escalation, limits
 from relay.core import message as law
 from relay.core.events import Accepted, Effect, Received
 from relay.core.message import Outcome
-from relay.core.workdays import next_workday_end
 from relay.deadlines import Deadlines
 from relay.ledger import Body, Ledger, Told, keep
 from relay.meter import Meter, Unmetered, taken
@@ -29,6 +27,7 @@ from relay.store.base import Delivery, Kept, Store, Timer
 from relay.wire import envelope as envelopes
 from relay.wire import receipt
 from relay.wire.envelope import Envelope
+from relay.zones import workday_end
 
 
 class Exchange:
@@ -181,15 +180,8 @@ class Exchange:
             ack_by=event.ack_by,
             backup=event.backup,
             minimum_gap=directory.network.limits.get("minimum_gap_s", limits.MINIMUM_GAP_S),
-            workday_end=self._workday_end(recipient.card["office"], event.at),
+            workday_end=workday_end(recipient.card["office"], event.at),
         )
-
-    def _workday_end(self, office: Mapping[str, Any], at: int) -> int:
-        """Return when the recipient's next working day ends; 0 where card or zone files do not say."""
-        try:
-            return next_workday_end(office, ZoneInfo(office["zone"]), at) if office else 0
-        except (ZoneInfoNotFoundError, ValueError):
-            return 0
 
     async def _check_replaces(self, submission: Statement, header_sha256: str) -> None:
         if not submission["replaces"]:

@@ -4,7 +4,7 @@ The card says in the desk's own words when its office is open::
 
     {"closes":"17:00","days":[1,2,3,4,5],"holidays":["2027-02-17"],"opens":"08:00","zone":"Asia/Ho_Chi_Minh"}
 
-Days are ISO numbers, Monday is 1. The time zone comes as a value, because only the edges read the zone files.
+Days are ISO numbers, Monday is 1. The time zone comes as a value: relay.zones reads the zone files.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,6 @@ def next_workday_end(office: Mapping[str, Any], zone: tzinfo, at: int) -> int:
 
     A message of Monday 03:00 is due when Monday's office closes; one of Monday 09:00, when Tuesday's does.
     """
-    if not office:
-        return 0
     begun = datetime.fromtimestamp(at, zone)
     opens, closes = time.fromisoformat(office["opens"]), time.fromisoformat(office["closes"])
     holidays = set(office["holidays"])

@@ -14,6 +14,7 @@ from keys.directory import DeskEntry, Directory
 from relay.core import escalation, limits
 from relay.core.escalation import Plan
 from relay.wire.envelope import Header
+from relay.zones import workday_end
 
 Number = dict[str, Any]
 """{"desk", "label", "number", "languages", "hours"}: one telephone."""
@@ -30,6 +31,8 @@ class Frozen:
     gap: int
     """Seconds between two stages at least, as network.json said."""
     profile: Mapping[str, Any] = field(repr=False)
+    office: Mapping[str, Any] = field(repr=False)
+    """When its office works, from the card; empty where the card does not say."""
     numbers: tuple[Number, ...]
     """Whom to call: the recipient's numbers, then those of the backup desk."""
 
@@ -43,6 +46,7 @@ class Frozen:
             ack_by=header.ack_by,
             backup=header.backup,
             minimum_gap=self.gap,
+            workday_end=workday_end(self.office, accepted),
         )
 
     def encode(self) -> bytes:
@@ -52,6 +56,7 @@ class Frozen:
             "version": self.version,
             "gap": self.gap,
             "profile": dict(self.profile),
+            "office": dict(self.office),
             "numbers": list(self.numbers),
         }
         return statement.encode(value)
@@ -61,7 +66,14 @@ class Frozen:
         """Read what :meth:`encode` wrote."""
         found = statement.decode(data)
         numbers = tuple(found["numbers"])
-        return cls(found["entry"], found["version"], found["gap"], found["profile"], numbers)
+        return cls(
+            found["entry"],
+            found["version"],
+            found["gap"],
+            found["profile"],
+            found["office"],
+            numbers,
+        )
 
 
 def freeze(directory: Directory, header: Header) -> Frozen | None:
@@ -75,6 +87,7 @@ def freeze(directory: Directory, header: Header) -> Frozen | None:
         directory.version,
         directory.network.limits.get("minimum_gap_s", limits.MINIMUM_GAP_S),
         entry.profile,
+        entry.card["office"],
         (*numbers(entry), *(numbers(deputy) if deputy else ())),
     )
 
