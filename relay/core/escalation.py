@@ -146,7 +146,7 @@ def climbed(ladder: Ladder, now: int, *, skipped: bool = False) -> Ladder:
     if skipped:
         due = now
         if ladder.plan.stages[at].kind == EXHAUSTED:
-            due = max(planned, ladder.last + ladder.plan.minimum_gap)
+            due = max(planned, now, ladder.last + ladder.plan.minimum_gap)
         return Ladder(ladder.plan, at, due, ladder.delayed, ladder.last)
     return Ladder(ladder.plan, at, max(planned, now + ladder.plan.minimum_gap), ladder.delayed, now)
 
@@ -174,9 +174,10 @@ def unreached(ladder: Ladder, stage: int, now: int) -> Ladder:
 def held(ladder: Ladder, until: int) -> Ladder:
     """Return the ladder after the desk said that it is paging people until *until*: one delay, of bounded length.
 
-    ``exhausted`` is never delayed: the sender hears of silence when it was promised (PROTOCOL 11.9).
+    ``exhausted`` is never delayed: the sender hears of silence when it was promised (PROTOCOL 11.9). Nor is a stage
+    that was hurried: a machine's word does not hold back a person's.
     """
-    if ladder.over or ladder.delayed or ladder.stage.kind == EXHAUSTED:
+    if ladder.over or ladder.delayed or ladder.hurry or ladder.stage.kind == EXHAUSTED:
         return ladder
     due = min(max(ladder.due, until), ladder.due + ladder.plan.progress)
     return Ladder(ladder.plan, ladder.at, due, due > ladder.due, ladder.last, ladder.hurry)

@@ -286,6 +286,22 @@ def test_progress_that_asks_for_nothing_uses_nothing_up() -> None:
     assert not ladder_of(same).delayed
 
 
+def test_progress_holds_back_no_persons_word() -> None:
+    """A stage that a person's `declined` has hurried is not delayed by the desk's machine in the same second."""
+    message = climb_all(entered(), NOW + 60)
+    declined = step(message, receipt("declined", at=NOW + 70)).message
+    after = step(declined, receipt("progress", at=NOW + 70, until=NOW + 900)).message
+    assert ladder_of(after) == ladder_of(declined)
+
+
+def test_a_stage_never_promises_the_past() -> None:
+    """A backstop that is passed over long after the end was planned names the present as the next step."""
+    message = climb(entered(backup=""), NOW + 60, ()).message
+    found = rung(message, NOW + 9000, ())
+    assert found is not None
+    assert (found.passed_over, found.next_at) == (True, NOW + 9000)
+
+
 def test_progress_never_delays_exhausted() -> None:
     """Silence is told when it was promised (11.9), whatever the desk's machine says."""
     message = climb_all(entered(), NOW + 1800)
