@@ -71,7 +71,7 @@ class Frozen:
             found["version"],
             found["gap"],
             found["profile"],
-            found["office"],
+            found.get("office", {}),  # kept before cards said when an office works
             numbers,
         )
 

@@ -12,7 +12,7 @@ from builders_keys import NOW, World, profile
 from keys.directory import update, view
 from keys.errors import Code, Refused
 from keys.repository import current_entry
-from keys.statement import Statement, encode
+from keys.statement import Statement, decode, encode
 from relay.core.escalation import Plan
 from relay.desk import ladder, paper, paper_ladder, phone
 from relay.desk.frozen import Frozen, freeze
@@ -200,6 +200,16 @@ def test_what_is_kept_is_what_was_frozen(world: World, sealed: Sealed) -> None:
     frozen = freeze(world.directory(), sealed.header)
     assert frozen is not None
     assert Frozen.decode(frozen.encode()) == frozen
+
+
+def test_what_was_kept_before_offices_were_known(world: World, sealed: Sealed) -> None:
+    """An archive of an earlier day opens: what a card did not say then is unknown, and no error."""
+    frozen = freeze(world.directory(), sealed.header)
+    assert frozen is not None
+    kept = decode(frozen.encode())
+    del kept["office"]
+
+    assert Frozen.decode(encode(kept)) == replace(frozen, office={})
     assert freeze(world.directory(), replace(sealed.header, to="NZ")) is None
 
 
