@@ -72,15 +72,11 @@ class Deadlines:
         for timer in firing:
             times = self._tried.get(timer, (0, 0))[0]
             self._tried[timer] = (times + 1, now + min(2**times, limits.RETRY_S_MAX))
-        errors: list[BaseException] = []
-        for start in range(0, len(firing), limits.TIMERS_AT_ONCE):
-            some = firing[start : start + limits.TIMERS_AT_ONCE]
-            done = await asyncio.gather(
-                *(self._attempt(timer, now) for timer in some), return_exceptions=True
-            )
-            errors += [one for one in done if isinstance(one, BaseException)]
-            if any(isinstance(one, Failed) for one in errors):
-                break
+        room = asyncio.Semaphore(limits.TIMERS_AT_ONCE)
+        done = await asyncio.gather(
+            *(self._attempt(timer, now, room) for timer in firing), return_exceptions=True
+        )
+        errors = [one for one in done if isinstance(one, BaseException)]
         for error in sorted(errors, key=lambda one: not isinstance(one, Failed)):
             raise error
         return len(firing)
@@ -106,11 +102,12 @@ class Deadlines:
                 origin = known.message.origin if known else None
                 self._lanes[msg] = Lane(origin.priority, origin.to) if origin else None
 
-    async def _attempt(self, timer: Timer, now: int) -> None:
-        try:
-            await self.fire(timer, now)
-        except Refused:
-            self._meter.fired(timer.kind, "failed", max(0, now - timer.due))
+    async def _attempt(self, timer: Timer, now: int, room: asyncio.Semaphore) -> None:
+        async with room:
+            try:
+                await self.fire(timer, now)
+            except Refused:
+                self._meter.fired(timer.kind, "failed", max(0, now - timer.due))
 
     async def fire(self, timer: Timer, now: int) -> None:
         """Do what a timer's time has come for, if its generation still counts."""

@@ -32,9 +32,9 @@ COMMIT_TRIES_MAX = 5
 MINIMUM_GAP_S = 60
 """Seconds between two stages of a ladder where network.json says nothing else (PROTOCOL 11.9)."""
 STAGES_MAX = 32
-TIMERS_PER_TICK_MAX = 256
-TIMERS_AT_ONCE = 64
-"""Timers that fire side by side, so that they share the store's barrier."""
+TIMERS_PER_TICK_MAX = 512
+TIMERS_AT_ONCE = 128
+"""Timers that fire side by side: half share a barrier of the store while the others are decided and signed."""
 CATCH_UP_PER_DESK_S = 10
 """Overdue ladders of one recipient desk that fire in a second after downtime."""
 CATCH_UP_ROWS_MAX = 8192
