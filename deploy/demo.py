@@ -44,11 +44,13 @@ path = "relay.db"
 root = "../../root.json"
 folder = "../../repository"
 
+"""
+ENDPOINT = """
 [[endpoint]]
-desk = "AU"
-handle = "duty"
+desk = "{desk}"
+handle = "{handle}"
 language = "en"
-channels = [{{ kind = "webhook", url = "http://127.0.0.1:{pager}/au-duty" }}]
+channels = [{{ kind = "webhook", url = "http://127.0.0.1:{pager}/{desk}/{handle}" }}]
 """
 
 
@@ -162,7 +164,14 @@ class Demo:
         title("2. The relay (embedded SQLite) and the three desks, each a process of its own")
         self.port, self.observed = _free(8424), _free(9424)
         config = self.relay / "relay.toml"
-        config.write_text(RELAY.format(port=self.port, observed=self.observed, pager=self.pager()))
+        pager = self.pager()
+        endpoints = [
+            ENDPOINT.format(desk=desk, handle=handle, pager=pager)
+            for desk in DESKS
+            for handle in ("duty", "backup")
+        ]
+        relay = RELAY.format(port=self.port, observed=self.observed)
+        config.write_text(relay + "".join(endpoints))
         for desk in DESKS:
             path = self.home(desk) / "desk.toml"
             lines = path.read_text().splitlines()
@@ -173,13 +182,20 @@ class Demo:
         self.spawn("freshness", *self._freshening(), "--every", "1200")
         for desk in DESKS:
             self.spawn(f"desk-{desk}", "desk", "serve", "--home", self.home(desk))
-        signed = self.into / "logs" / "freshness.log"
-        self._until(lambda: "is signed" in signed.read_text(), "the freshness automaton")
+        if self._stale():
+            signed = self.into / "logs" / "freshness.log"
+            self._until(lambda: "is signed" in signed.read_text(), "the freshness automaton")
         self.spawn("relay", "relay", "serve", "--config", config)
         self._until(lambda: _answers(f"http://127.0.0.1:{self.observed}/readyz"), "the relay")
         for desk in DESKS:
             self._until(lambda name=desk: self._connected(name), f"desk {desk}")  # type: ignore[misc]
         say(f"relay  ws://127.0.0.1:{self.port}   desks {', '.join(DESKS)} connected")
+
+    def _stale(self) -> bool:
+        """Whether what an earlier run signed is about to expire, so that the relay must wait for a newer timestamp."""
+        stamp = json.loads((self.network / "repository" / "timestamp.json").read_text())
+        expires = dt.datetime.fromisoformat(stamp["signed"]["expires"])
+        return expires < dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
 
     def _until(self, so: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + START_S
@@ -281,7 +297,7 @@ class Demo:
                 page = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
                 told = {name: page[name] for name in ("priority", "code", "count") if name in page}
                 words = "  ".join(f"{name} {value}" for name, value in told.items())
-                print(f"    AU's pager | {words}", flush=True)
+                print(f"    {self.path.split('/')[1]}'s pager | {words}", flush=True)
                 self.send_response(204)
                 self.end_headers()
 

@@ -131,6 +131,7 @@ def by_device(
         raise Refused(
             Code.E_SIGNER,
             "The statement is signed by a device that the directory does not list as active.",
+            hint="A new device is entered by its desk's management: keys enrol --accept REQUEST.",
         )
     return receipt.finish(peeked, wire, kinds, member.device_key), member
 

@@ -11,7 +11,8 @@ from typing import Any
 import structlog
 
 from keys import suite
-from keys.errors import Poc24Error
+from keys.errors import Failed, Poc24Error
+from relay import errors
 from relay.desk import home as homes
 from relay.desk.archive import Archive
 from relay.desk.clock import Clock, SystemClock
@@ -93,7 +94,9 @@ async def assemble(home: Home, credential: Path | None, clock: Clock | None = No
     suite.self_test()
     content.self_test()
     device, key = homes.device(home.folder, homes.credential(home.folder, credential))
+    _not_gone(home)
     archive = Archive(home.archive, key, recovery=home.recovery_key)
+    _begun(home).touch(0o600)
     try:
         desk = Desk(
             desk=home.desk,
@@ -108,6 +111,22 @@ async def assemble(home: Home, credential: Path | None, clock: Clock | None = No
         archive.close()
         raise
     return Running(desk, archive)
+
+
+def _begun(home: Home) -> Path:
+    return home.folder / "archive.begun"
+
+
+def _not_gone(home: Home) -> None:
+    """Refuse to take an archive that is missing or empty for a new desk's: that would be a silent loss."""
+    there = home.archive.exists() and home.archive.stat().st_size > 0
+    if _begun(home).exists() and not there:
+        raise Failed(
+            f"{home.archive} is gone or empty, and this desk has kept messages in it.",
+            hint="Restore the latest backup: desk restore FILE --recovery-ring RING. To begin with an empty archive "
+            f"on purpose, remove {_begun(home)} first.",
+            exit_code=errors.CONFIGURATION,
+        )
 
 
 async def serve(home: Home, credential: Path | None, ready: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """The command line without a relay: how it is typed, what it says, how it ends, and what it never shows."""
 
+import asyncio
 import io
 import json
 import logging
@@ -19,9 +20,9 @@ from builders_keys import World
 from click.testing import CliRunner, Result
 
 from keys import suite
-from keys.errors import Code
+from keys.errors import Code, Failed
 from relay import errors
-from relay.desk import cli_reads, counter, home, logs
+from relay.desk import cli_reads, counter, home, logs, serving
 from relay.desk.cli import desk
 from relay.desk.cli_terms import DAY, DURATION, FIRST_DAY
 from relay.desk.documents import forms
@@ -401,3 +402,22 @@ def test_a_file_that_is_not_there_is_a_usage_error(folder: Path) -> None:
     found = run("send", "/nowhere/request.json", "--to", "AU", "--home", folder)
     assert found.exit_code == 2
     assert "request.json" in found.stderr
+
+
+def test_an_archive_that_is_gone_is_not_a_new_one(tmp_path: Path) -> None:
+    """A desk that has kept messages says that they are gone; an empty archive must be wanted (no silent loss)."""
+    settings = make_home(World(), tmp_path / "VN", "VN", 1)
+
+    async def begin() -> None:
+        running = await serving.assemble(settings, None)
+        await running.close()
+
+    asyncio.run(begin())
+    settings.archive.unlink()
+
+    with pytest.raises(Failed, match="gone or empty") as failure:
+        asyncio.run(begin())
+
+    assert "desk restore" in str(failure.value)
+    (settings.folder / "archive.begun").unlink()
+    asyncio.run(begin())
