@@ -1,4 +1,4 @@
-"""Removes each check of PROTOCOL 6.2, 9.3, 9.4 and 11.3, one at a time, and asks the tests whether they
+"""Removes each check of PROTOCOL 6.2, 9.3, 9.4, 11.3, 11.8 and 11.9, one at a time, and asks the tests whether they
 notice.
 
     python tests/mutation.py            # all of tests/mutants.txt, some minutes; exit code 1 if one goes unnoticed
@@ -28,6 +28,16 @@ PYTEST = [
 ]
 AT_THE_DESK = ["-k", "not maker", *TESTS]  # the maker of the vectors would notice, but not say what
 AT_THE_RELAY = ["-k", "not sqlite", "tests/test_exchange.py"]
+AT_THE_LADDER = [
+    *("-k", "not sqlite", "tests/core/test_escalation.py", "tests/core/test_pacing.py"),
+    *(
+        "tests/core/test_message_machine.py",
+        "tests/server/test_clock.py",
+        "tests/test_deadlines.py",
+    ),
+]
+NOTICED_BY = {"11.3": AT_THE_RELAY, "11.8": AT_THE_LADDER, "11.9": AT_THE_LADDER}
+"""Which tests look at a rule; all others are looked at where desks open messages."""
 WORKERS = min(2, os.cpu_count() or 1)
 
 
@@ -108,7 +118,7 @@ def main(prefix: str) -> int:
             tree = trees.get()
             path = tree / (one or CONTROL).file
             whole = path.read_text("utf-8")
-            at = AT_THE_RELAY if one and one.rule == "11.3" else AT_THE_DESK
+            at = NOTICED_BY.get(one.rule, AT_THE_DESK) if one else AT_THE_DESK
             try:
                 if one:
                     path.write_text(one.apply(whole), "utf-8")
@@ -117,7 +127,7 @@ def main(prefix: str) -> int:
                 path.write_text(whole, "utf-8")
                 trees.put(tree)
 
-        for tests in (AT_THE_DESK, AT_THE_RELAY):
+        for tests in (AT_THE_DESK, AT_THE_RELAY, AT_THE_LADDER):
             passes, where = attempt(None, tests)
             if not passes:
                 raise SystemExit(f"The tests do not pass as they are: {where}. Repair them first.")

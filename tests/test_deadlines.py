@@ -18,7 +18,7 @@ from builders_keys import World
 from keys.errors import Code, Refused
 from keys.statement import Statement
 from relay.core import limits
-from relay.core.message import Phase
+from relay.core.message import EXPIRE, Phase
 from relay.exchange import Exchange
 from relay.ledger import Told
 from relay.store.base import Change, Store, Timer
@@ -254,6 +254,18 @@ async def test_silence_before_the_end(world: World, store: Store) -> None:
     await exchange.tick(NOW + 900)
     assert [one.kind for one in await steps(world, store, letter)][-2:] == ["exhausted", "expired"]
     assert await store.next_due() is None
+
+
+async def test_silence_before_the_end_if_the_end_is_faster(
+    world: World, store: Store, letter: Letter
+) -> None:
+    """The timer of the end fires while the ladder's waits its turn: what is proven by then is said first all the same."""
+    exchange = await relay(world, store)
+    await accepted(exchange, letter)
+    await run(exchange, NOW, NOW + 1200)
+    end = letter.header.expires
+    await exchange.deadlines.fire(Timer(EXPIRE, letter.msg, 1, end), end)
+    assert [one.kind for one in await steps(world, store, letter)][-2:] == ["exhausted", "expired"]
 
 
 async def test_unopenable_is_told_apart(world: World, store: Store, letter: Letter) -> None:
