@@ -291,7 +291,9 @@ class Relay:
             reasons += self._other_key()
             warnings += self._stale(now)
         if abs(self.ticker.offset) > STEP_S:
-            warnings.append("the wall clock and the relay's clock differ: see the runbook, RelayClockStepped")
+            warnings.append(
+                "the wall clock and the relay's clock differ: see the runbook, RelayClockStepped"
+            )
         if 0 < self.place.tls_expires < now:
             warnings.append("the TLS certificate is past its date")
         return Health(tuple(reasons), tuple(warnings))
