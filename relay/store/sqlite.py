@@ -47,7 +47,7 @@ WAL_PAGES_MAX = 4000
 BACKUP_PAGES = 256
 """Pages that a backup copies before it lets the next batch run."""
 
-AUDIT_ROWS = 1000
+AUDIT_ROWS = 2000
 """Open messages that are looked at in one operation: then others have their turn."""
 
 T = TypeVar("T")

@@ -5,14 +5,19 @@ All methods run on the store's thread; those that stage write nothing until :met
 
 from collections.abc import Iterable
 
-from relay.store.base import Timer
+from relay.store.base import INTEGER_MAX, Timer
 from relay.store.journal import Connection
 
 _COUNT = "SELECT kind, count(*) FROM timer GROUP BY kind"
-_OPEN = (
-    "SELECT arrival, msg, open FROM message WHERE open > 0 AND arrival > ? ORDER BY arrival LIMIT ?"
+_LAST = (
+    "SELECT arrival FROM message WHERE open > 0 AND arrival > ? ORDER BY arrival LIMIT 1 OFFSET ?"
 )
-_STANDS = "SELECT 1 FROM timer WHERE kind = ? AND subject = ?"
+_LACKING = """
+    SELECT lower(hex(msg)) FROM message
+    WHERE open > 0 AND arrival > ? AND arrival <= ? AND open > (
+        SELECT count(*) FROM timer WHERE subject = lower(hex(msg)) AND kind IN ({})
+    ) ORDER BY arrival
+"""
 
 
 class Timers:
@@ -71,12 +76,8 @@ class Timers:
         """Look at the next *rows* open messages after an arrival; return the last one's arrival (0:
         there are no more), and those of them that have fewer timers than they must.
         """
-        execute = self._connection.execute
-        seen = execute(_OPEN, (after, rows)).fetchall()
-        found = []
-        for _arrival, msg, must in seen:
-            subject = msg.hex()
-            stand = [execute(_STANDS, (kind, subject)).fetchone() for kind in self.counts]
-            if sum(one is not None for one in stand) < must:
-                found.append(subject)
-        return (seen[-1][0] if len(seen) == rows else 0), found
+        execute, kinds = self._connection.execute, list(self.counts)
+        (last,) = execute(_LAST, (after, rows - 1)).fetchone() or (0,)
+        asked = _LACKING.format(", ".join("?" * len(kinds)))
+        found = execute(asked, (after, last or INTEGER_MAX, *kinds)).fetchall()
+        return last, [subject for (subject,) in found]
