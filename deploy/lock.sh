@@ -43,5 +43,5 @@ lock() {  # lock FILE ARGUMENT... : resolve, then strip every line that is about
 # What builds this very package is locked too: --no-build-isolation takes it from here.
 echo 'hatchling>=1.27' >"$work/build.in"
 
-lock deploy/requirements.lock "$@" pyproject.toml --extra fast "$work/build.in"
-lock deploy/requirements-test.lock "$@" pyproject.toml --extra fast --group test --constraint deploy/requirements.lock
+lock deploy/requirements.lock "$@" pyproject.toml "$work/build.in"
+lock deploy/requirements-test.lock "$@" pyproject.toml --group test --constraint deploy/requirements.lock

@@ -13,7 +13,7 @@ from builders_simulation import Pool, simulate, simulate_years
 
 SEEDS = 1000 if os.environ.get("POC24_LONG") == "1" else 200
 AT_ONCE = 20
-YEARS, MESSAGES = 10, 2000
+YEARS, MESSAGES = 10, 1000
 
 happened: Counter[str] = Counter()
 """What happened in all seeds together."""
@@ -57,7 +57,7 @@ def test_what_is_simulated_happens(pool: Pool) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_ten_years(pool: Pool) -> None:
-    """Ten years of a request every two days, with a death or an outage now and then: nothing accumulates, nothing is lost."""
+    """Ten years of a request twice a week, with a death or an outage now and then: nothing accumulates, nothing is lost."""
     record = simulate_years(pool, 1, years=YEARS, messages=MESSAGES)
     assert asyncio.run(judge(record)) == []
     assert len(record.stories) == MESSAGES
