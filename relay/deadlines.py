@@ -163,6 +163,8 @@ class Deadlines:
             if due is None:
                 return
             pages = await self._ledger.store.pages(msg) if due.kind == EXHAUSTED else ()
+            if due.stage and due.kind != EXHAUSTED:
+                await self.paged(msg, due.stage - 1, now, whole=False)
             statement = receipt.make(*self._said(message, due, pages, now), self._evidence)
             event = Climbed(
                 statement.sid, due.stage, due.kind, due.cause, now, due.next_at, due.passed_over
@@ -175,6 +177,16 @@ class Deadlines:
     async def unreachable(self, msg: str, stage: int, now: int) -> None:
         """Let the ladder move on at once: the pager gave up every page of this stage (PROTOCOL 11.12)."""
         await self._step(msg, Unreached(stage, now), ())
+
+    async def paged(self, msg: str, stage: int, now: int, *, whole: bool = True) -> None:
+        """Say what became of a stage's pages, unless that was said; *whole*: only once each has an outcome (11.13)."""
+        said = _paged(await self._ledger.store.pages(msg), stage)
+        if not said["pages"] or (whole and PENDING in said["outcomes"]):
+            return
+        fields = {"msg": msg, "relay": self._service, "stage": stage, "at": now, **said}
+        statement = receipt.make("paged", fields, self._evidence)
+        event = Attested("paged", statement.sid, now, " ".join(said["outcomes"]), stage)
+        await self._step(msg, event, (keep(statement, msg, now),))
 
     def _said(
         self, message: Message, due: Rung, pages: Sequence[PageRow], now: int
@@ -230,8 +242,9 @@ class Deadlines:
         raise Refused(Code.E_BUSY, "Other instances keep changing this message.")
 
 
-OUTCOMES = ("sent", "failed_temp", "failed_perm", "unknown", "suppressed", "pending")
-"""What became of a page, as `exhausted` says it: words only, never who was paged by what way."""
+PENDING = "pending"
+OUTCOMES = ("sent", "failed_temp", "failed_perm", "unknown", "suppressed", PENDING)
+"""What became of a page, as `paged` and `exhausted` say it: words only, never who was paged by what way."""
 _ENDS = {
     "sent": "sent",
     "failed": "failed_perm",
@@ -249,4 +262,4 @@ def _paged(pages: Iterable[PageRow], stage: int) -> dict[str, Any]:
 def _outcome(page: PageRow) -> str:
     if page.result in OUTCOMES:
         return page.result
-    return "sent" if page.result else _ENDS.get(page.state, "pending")
+    return "sent" if page.result else _ENDS.get(page.state, PENDING)

@@ -155,6 +155,8 @@ def by_relay(
         }
     elif kind == "escalated":
         fields |= {"stage": 0, "kind": "path", "cause": "timeout", "next_at": signed_at + 300}
+    elif kind == "paged":
+        fields |= {"stage": 0, "pages": 1, "outcomes": ["sent"]}
     elif kind == "exhausted":
         fields |= {"stages": [], "outcome": "silence"}
     return receipt.make_unchecked_role(kind, {**fields, **changes}, world.evidence)

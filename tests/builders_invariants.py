@@ -22,7 +22,7 @@ UNDER_WAY_S = 75
 """How long after a person's word a page may still arrive that was under way: a lease, and a turn."""
 ENDS = ("sent", "failed", "cancelled", "expired")
 RUNGS = ("escalated", "exhausted")
-BY_RELAY = {"escalated", "exhausted", "expired", "accepted", "recorded", "offered"}
+BY_RELAY = {"escalated", "paged", "exhausted", "expired", "accepted", "recorded", "offered"}
 
 
 async def judge(record: Record) -> list[str]:

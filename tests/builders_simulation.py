@@ -266,6 +266,7 @@ class Process:
             pager = Pager(
                 *(store, simulation.woken, clock, metrics, log),
                 sender=_sender(exchange),
+                paged=exchange.deadlines.paged,
                 unreachable=exchange.deadlines.unreachable,
             )
             ticker = Ticker(exchange, clock, metrics, log)

@@ -312,6 +312,14 @@ def values_of(kind: str, /, **changes: Any) -> dict[str, Any]:
             "at": NOW,
             "next_at": NOW + 60,
         },
+        "paged": {
+            "msg": some,
+            "relay": SERVICE,
+            "stage": 1,
+            "pages": 2,
+            "outcomes": ["sent", "failed_temp"],
+            "at": NOW,
+        },
         "exhausted": {
             "msg": some,
             "relay": SERVICE,

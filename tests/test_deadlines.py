@@ -74,6 +74,12 @@ async def steps(world: World, store: Store, letter: Letter) -> list[Statement]:
     return [receipt.read(kept.wire, kinds, world.evidence.public) for kept in found]
 
 
+async def paged(world: World, store: Store, letter: Letter) -> list[Statement]:
+    """Return what the relay said of its pages, verified with its key, in the log's order."""
+    found = [kept for kept in await store.statements(letter.msg) if kept.kind == "paged"]
+    return [receipt.read(kept.wire, {"paged"}, world.evidence.public) for kept in found]
+
+
 def times(found: list[Statement]) -> list[tuple[int, str]]:
     """Return seconds after acceptance and kinds."""
     return [(one["at"] - NOW, one.fields.get("kind", one.kind)) for one in found]
@@ -134,6 +140,38 @@ async def test_what_became_of_pages_is_said_in_words(
     assert b"duty" not in wire
 
 
+async def test_what_became_of_pages_is_told(world: World, store: Store, letter: Letter) -> None:
+    """Said once something came of every page of a stage, and again only when that changes (PROTOCOL 11.13)."""
+    exchange = await relay(world, store, reachable={"duty", "chief"})
+    await accepted(exchange, letter)
+    await exchange.tick(NOW + 300)
+    (row,) = await store.pages(letter.msg)
+    await exchange.deadlines.paged(letter.msg, 0, NOW + 301)
+    assert await paged(world, store, letter) == []  # nothing has come of it yet
+    for at, word in ((301, "failed_temp"), (306, "failed_temp"), (316, "unknown"), (336, "sent")):
+        (row,) = await store.lease_pages(NOW + at, NOW + at + 1, 9)
+        state = "sent" if word == "sent" else "ready"
+        await store.finish_page(row.id, row.attempt, state, word, NOW + at + 1)
+        await exchange.deadlines.paged(letter.msg, 0, NOW + at)
+    found = [(one["at"] - NOW, one["outcomes"]) for one in await paged(world, store, letter)]
+    assert found == [(301, ["failed_temp"]), (316, ["unknown"]), (336, ["sent"])]
+    assert b"duty" not in b"".join(one.wire for one in (await store.statements(letter.msg))[-3:])
+
+
+async def test_what_became_of_pages_is_told_before_the_next_stage(
+    world: World, store: Store, letter: Letter
+) -> None:
+    """The pager may die between a page and its word: the next stage says what is known of the one before it."""
+    exchange = await relay(world, store)
+    await accepted(exchange, letter)
+    await exchange.tick(NOW + 300)
+    (row,) = await store.lease_pages(NOW + 300, NOW + 330, 9)
+    await store.finish_page(row.id, row.attempt, "sent", "sent", 0)
+    await run(exchange, NOW + 320, NOW + 1300)
+    found = [(one["stage"], one["outcomes"]) for one in await paged(world, store, letter)]
+    assert found == [(0, ["sent"]), (1, ["pending"])]
+
+
 async def test_outcomes_are_bounded(
     world: World, store: Store, letter: Letter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,8 +197,12 @@ async def test_every_step_is_told(world: World, store: Store, letter: Letter) ->
     exchange = await relay(world, store, told=told)
     await accepted(exchange, letter)
     await run(exchange, NOW, NOW + 4000)
-    sids = [one.sid for one in await steps(world, store, letter)]
-    for desk, expected in (("VN", sids), ("AU", sids), ("AU-B", sids[2:])):
+    rungs = {one.sid for one in await steps(world, store, letter)}
+    pages = {one.sid for one in await paged(world, store, letter)}
+    sids = [one.sid for one in await store.statements(letter.msg) if one.sid in rungs | pages]
+    assert len(pages) == 2
+    assert len(sids) == 6  # path, its pages, backstop, its pages, backup, exhausted
+    for desk, expected in (("VN", sids), ("AU", sids), ("AU-B", sids[4:])):
         entries = await exchange.mailbox(desk, 0, 99)
         assert [entry.ref for entry in entries if entry.kind == "statement"] == expected
         assert {hint.seq for hint in told if hint.desk == desk} >= {entry.seq for entry in entries}
@@ -354,6 +396,9 @@ async def told_whole(world: World, disk: Store, letter: Letter) -> None:
     assert [row.created for row in rows] == [one["at"] for one in found[:3]]
     for desk in ("VN", "AU"):
         told = [entry.ref for entry in await disk.mailbox(desk, 0, 99)]
+        pages = {one.sid: one["stage"] for one in await paged(world, disk, letter)}
+        assert [pages[ref] for ref in told if ref in pages] == [0, 1]  # said once of each stage
+        told = [ref for ref in told if ref not in pages]
         assert [one.sid for one in found] == [ref for ref in told if ref != letter.msg]
     assert await disk.unarmed(9) == ()  # I2
     assert await disk.check() == []  # I7

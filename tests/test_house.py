@@ -261,9 +261,9 @@ def _unmet(wanted: list[str], lock: str) -> list[str]:
     return [
         wish
         for wish in wanted
-        if not any(each in Requirement(wish).specifier for each in locked.get(_name(wish), []))
+        if not any(each in Requirement(wish).specifier for each in locked.get(_package(wish), []))
     ]
 
 
-def _name(wish: str) -> str:
+def _package(wish: str) -> str:
     return Requirement(wish).name

@@ -115,11 +115,13 @@ class Pager:
         log: FilteringBoundLogger,
         *,
         sender: Callable[[str], Awaitable[str]],
+        paged: Callable[[str, int, int], Awaitable[None]],
         unreachable: Callable[[str, int, int], Awaitable[None]],
     ) -> None:
         """Assemble. *woken* maps (desk, handle); *sender* names a message's sending desk, for the rate alone.
 
-        *unreachable* hears (message id, stage, now) when every page of a stage has failed for good.
+        *paged* hears (message id, stage, now) when something came of a stage's pages, *unreachable* when every one of
+        them has failed for good.
         """
         self._outbox = outbox
         self._woken = woken
@@ -127,6 +129,7 @@ class Pager:
         self._meter = meter
         self._log = log
         self._sender = sender
+        self._paged = paged
         self._unreachable = unreachable
         self._free: dict[tuple[str, str], int] = {}
         self._rates: OrderedDict[tuple[str, str, str, str], _Rate] = OrderedDict()
@@ -295,6 +298,7 @@ class Pager:
             for row in rows:
                 self._meter.first_page(row.priority, max(0, began - row.created))
                 await self._finish(row, "sent", result.word)
+            await self._tell(rows)
             return
         if result.word is Word.FAILED_PERM:
             await self._fail(rows, result.word)
@@ -309,12 +313,19 @@ class Pager:
                 heard = row.result == Word.UNKNOWN
                 await self._finish(row, "ready", Word.UNKNOWN if heard else result.word, again)
         await self._fail(spent, result.word)
+        await self._tell([row for row in rows if row not in spent])
+
+    async def _tell(self, rows: Sequence[PageRow]) -> None:
+        """Say of which stages something came."""
+        for msg, stage in _stages(rows):
+            await self._paged(msg, stage, self._clock.now())
 
     async def _fail(self, rows: Sequence[PageRow], word: Word) -> None:
         """Give pages up; tell the ladder about stages of which no page is left."""
         for row in rows:
             await self._finish(row, "failed", word)
-        for msg, stage in dict.fromkeys((row.msg, row.stage) for row in rows):
+        await self._tell(rows)
+        for msg, stage in _stages(rows):
             known = [one.state for one in await self._outbox.pages(msg) if one.stage == stage]
             if known and set(known) == {"failed"}:
                 await self._unreachable(msg, stage, self._clock.now())
@@ -329,6 +340,11 @@ class Pager:
 def backoff(attempt: int) -> int:
     """Return the seconds to wait after an attempt that failed: 5, 10, 20 … 300."""
     return int(min(BACKOFF_S * 2 ** min(attempt - 1, 16), BACKOFF_S_MAX))
+
+
+def _stages(rows: Sequence[PageRow]) -> list[tuple[str, int]]:
+    """Return which stages of which messages the rows are of."""
+    return list(dict.fromkeys((row.msg, row.stage) for row in rows))
 
 
 def _by_endpoint(rows: Sequence[PageRow]) -> list[list[PageRow]]:

@@ -5,7 +5,7 @@ event               source
 ==================  ==========================================================================================
 ``Accepted``        a submission that passed every check (relay), or a verified ``accepted`` (desk)
 ``Received``        a receipt that a desk's device or officer signed: delivered, acknowledged, closed ...
-``Attested``        a statement that the relay itself signed: offered, expired
+``Attested``        a statement that the relay itself signed: offered, paged, expired
 ``Climbed``         a stage of the ladder was reached or passed over: escalated, or exhausted at its end
 ``Unreached``       every page of a stage failed for good, as the pager says
 ``Replaced``        the sender sealed the same request anew under another message id
@@ -78,7 +78,9 @@ class Attested:
     sid: str
     at: int
     detail: str = ""
-    """offered: kid of the device."""
+    """offered: kid of the device; paged: what became of the pages, in words."""
+    stage: int = -1
+    """paged: of which stage."""
 
 
 @dataclass(frozen=True, slots=True)

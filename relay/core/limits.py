@@ -43,6 +43,8 @@ RETRY_S_MAX = 60
 """A timer that stands although it was fired is tried again after 1, 2, 4 ... seconds, at most this."""
 PAGE_OUTCOMES_MAX = 64
 """Outcomes of pages that an `exhausted` names for one stage (PROTOCOL 10)."""
+PAGED_MAX = 8
+"""How often it is said anew what became of the pages of one stage (PROTOCOL 11.13)."""
 SUBMITS_PER_MINUTE = 120
 """Messages that one desk may submit in a minute, and as many at once."""
 RECEIPTS_PER_MINUTE = 6_000

@@ -117,11 +117,18 @@ def step(message: Message, event: Event) -> Outcome:
         case Received():
             return _received(message, event)
         case Attested():
-            fact = Fact(event.kind, event.sid, "", "", event.at, event.at, "", event.detail)
-            if message.holds(event.sid) or (
-                event.kind in ("offered", "expired") and message.first(event.kind)
-            ):
+            if message.holds(event.sid) or _said_before(message, event):
                 return Outcome(message)
+            fact = Fact(
+                event.kind,
+                event.sid,
+                "",
+                "",
+                event.at,
+                event.at,
+                detail=event.detail,
+                stage=event.stage,
+            )
             desks = (message.origin.sender,) if event.kind == "offered" else _parties(message)
             return _add(message, fact, (Tell(event.sid, desks),))
         case Climbed():
@@ -132,6 +139,14 @@ def step(message: Message, event: Event) -> Outcome:
             if message.replaced_by:
                 return Outcome(message)
             return _settle(message, replace(message, replaced_by=event.by), ())
+
+
+def _said_before(message: Message, event: Attested) -> bool:
+    """Whether a statement of the relay would say nothing new; `paged` is said anew when it changes, a few times."""
+    if event.kind != "paged":
+        return event.kind in ("offered", "expired") and message.first(event.kind) is not None
+    told = [one for one in message.facts if one.kind == "paged" and one.stage == event.stage]
+    return len(told) >= limits.PAGED_MAX or bool(told and told[-1].detail == event.detail)
 
 
 def _received(message: Message, event: Received) -> Outcome:

@@ -124,6 +124,9 @@ def said(proven: Proven) -> Event:
     if found.kind == "escalated":
         more = {name: found[name] for name in ("stage", "cause", "next_at")}
         more |= {"step": found["kind"], "text": ladder.step(found.fields)}
+    elif found.kind == "paged":
+        more = {name: found[name] for name in ("stage", "pages", "outcomes")}
+        more |= {"text": ladder.paged(found.fields)}
     elif found.kind == "exhausted":
         more = {"outcome": found["outcome"], "text": ladder.end(found.fields)}
     return {

@@ -74,6 +74,11 @@ def end(exhausted: Mapping[str, Any]) -> str:
     return f"the ladder ended and nobody's acknowledgement was known: proof of silence; {tail}"
 
 
+def paged(said: Mapping[str, Any]) -> str:
+    """Return what became of one step's pages; *said*: fields stage, pages, outcomes of `paged`."""
+    return f"the relay says: {pages([said])} for step {int(said['stage']) + 1}"
+
+
 def pages(stages: Sequence[Mapping[str, Any]]) -> str:
     """Return how many pages there were in all steps, and what the relay says became of them."""
     count = sum(int(one["pages"]) for one in stages)
@@ -85,12 +90,15 @@ def pages(stages: Sequence[Mapping[str, Any]]) -> str:
     return f"{count} page{'s' if count > 1 else ''}" + (f" ({known})" if known else "")
 
 
-def standing(message: Message, climbs: Sequence[Statement], plan: Plan | None) -> dict[str, Any]:
+def standing(
+    message: Message, climbs: Sequence[Statement], paged: Sequence[Statement], plan: Plan | None
+) -> dict[str, Any]:
     """Return where a message's ladder stands, as strict JSON has it; times are seconds UTC, 0 for none.
 
-    *climbs*: the relay's signed steps, in order. *plan*: the ladder as this desk draws it, None if it cannot. Keys:
-    ``steps`` [{stage, kind, cause, at, next_at}], ``next`` {kind, at, hurried, held} while something comes,
-    ``deadline``, ``outcome`` ("", silence, unopenable), ``ended`` (when), ``pages`` [{stage, at, pages, outcomes}].
+    *climbs*: the relay's signed steps, in order; *paged*: what it said of their pages. *plan*: the ladder as this desk
+    draws it, None if it cannot. Keys: ``steps`` [{stage, kind, cause, at, next_at}], ``next`` {kind, at, hurried, held}
+    while something comes, ``deadline``, ``outcome`` ("", silence, unopenable), ``ended`` (when), ``pages`` [{stage, at,
+    pages, outcomes}] by stage: what the relay last said of them, or said at the end.
     """
     steps = [
         {name: one[name] for name in ("stage", "kind", "cause", "at", "next_at")}
@@ -105,11 +113,20 @@ def standing(message: Message, climbs: Sequence[Statement], plan: Plan | None) -
         "deadline": plan.deadline if plan else 0,
         "outcome": last["outcome"] if last is not None and over else "",
         "ended": last["at"] if last is not None and over else 0,
-        "pages": list(last["stages"]) if last is not None and over else [],
+        "pages": list(last["stages"]) if last is not None and over else _latest(paged),
     }
     if message.open and not over:
         found["next"] = _next(message, last, plan)
     return found
+
+
+def _latest(paged: Sequence[Statement]) -> list[dict[str, Any]]:
+    """Return the last word about each stage's pages, by stage."""
+    by_stage = {
+        one["stage"]: {name: one[name] for name in ("stage", "at", "pages", "outcomes")}
+        for one in paged
+    }
+    return [by_stage[stage] for stage in sorted(by_stage)]
 
 
 def _next(message: Message, last: Statement | None, plan: Plan | None) -> dict[str, Any]:

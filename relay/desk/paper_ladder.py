@@ -29,6 +29,7 @@ def stands(found: Mapping[str, Any], sheet: Sheet) -> str:
     elif known.get("steps"):
         last = known["steps"][-1]
         lines.append(f"{ladder.step(last)}; {sheet.time(last['at'])}")
+        lines += [f"{ladder.paged(one)}; {sheet.time(one['at'])}" for one in known["pages"][-1:]]
     if coming := comes(found, sheet):
         lines.append(f"next: {coming}")
     return "\n".join(lines)

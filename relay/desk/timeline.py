@@ -72,6 +72,8 @@ class Life:
     lines: tuple[Line, ...] = field(repr=False)
     climbs: tuple[Statement, ...] = ()
     """The relay's signed steps that count, in order: `escalated`, and `exhausted` at the end."""
+    paged: tuple[Statement, ...] = ()
+    """What the relay says became of its pages, in order; a later one of a stage takes the place of an earlier."""
 
     @property
     def phase(self) -> str:
@@ -92,6 +94,7 @@ def derive(
     proven: list[tuple[Held, Proven]] = []
     lines: list[Line] = []
     climbs: list[Statement] = []
+    paged: list[Statement] = []
     for one in held:
         if one.msg != msg:
             continue
@@ -111,11 +114,13 @@ def derive(
                 note = f"does not count: {refused.text}"
             if isinstance(event, Climbed) and message.holds(event.sid):
                 climbs.append(found.statement)
+            elif found.statement.kind == "paged" and message.holds(found.statement.sid):
+                paged.append(found.statement)
         lines.append(_line(one, found, note, message))
     if message is not None and replaced is not None:
         message = law.step(message, replaced).message
     ordered = tuple(sorted(lines, key=lambda line: (line.received, line.at)))
-    return Life(msg, message, ordered, tuple(climbs))
+    return Life(msg, message, ordered, tuple(climbs), tuple(paged))
 
 
 def origin_line(letter: Letter) -> Line:
@@ -219,7 +224,8 @@ def _event(found: Proven, received: int) -> Event | None:
             given.get("next_at", 0),
         )
     if statement.kind in BY_RELAY:
-        return Attested(statement.kind, statement.sid, found.at, str(given.get("device", "")))
+        detail = given.get("device") or " ".join(given.get("outcomes", ()))
+        return Attested(statement.kind, statement.sid, found.at, detail, given.get("stage", -1))
     detail = given.get("code") or given.get("outcome") or ""
     return Received(
         statement.kind,
@@ -238,6 +244,8 @@ def _line(one: Held, found: Proven, note: str, message: Message | None) -> Line:
     text = SAYS.get(statement.kind, statement.kind)
     if statement.kind == "escalated":
         text = ladder.step(statement.fields)
+    elif statement.kind == "paged":
+        text = ladder.paged(statement.fields)
     elif statement.kind == "exhausted":
         text = ladder.end(statement.fields)
     elif statement.kind == "failed":

@@ -113,7 +113,7 @@ class Views:
             return {}
         frozen = self._vigil.frozen(letter)
         plan = frozen.plan(letter.header, accepted["received"]) if frozen else None
-        return ladder.standing(life.message, life.climbs, plan)
+        return ladder.standing(life.message, life.climbs, life.paged, plan)
 
     def _call(self, letter: Letter, lives: Sequence[Life], state: str) -> dict[str, Any]:
         """Return whom to call about a message of this desk, and what to read out; {} while nobody has to."""

@@ -128,6 +128,7 @@ class Relay:
             self.metrics,
             log,
             sender=self.exchange.sender,
+            paged=self.exchange.deadlines.paged,
             unreachable=self.exchange.deadlines.unreachable,
         )
         self.port = 0

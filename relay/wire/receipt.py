@@ -162,6 +162,17 @@ KINDS: Mapping[str, Shape] = MappingProxyType(
                 "next_at": _TIME,
             },
         ),
+        "paged": Shape(
+            Role.RELAY,
+            {
+                "msg": _ID,
+                "relay": _RELAY,
+                "stage": fields.integer(0, STAGES_MAX),
+                "pages": fields.integer(1, 10_000),
+                "outcomes": fields.list_of(fields.word, 0, 64),
+                "at": _TIME,
+            },
+        ),
         "exhausted": Shape(
             Role.RELAY,
             {

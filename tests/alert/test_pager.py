@@ -94,6 +94,7 @@ class Night:
         self.phones = {("AU", "duty"): Phone(), ("AU", "chief"): Phone(), ("VN", "duty"): Phone()}
         self.second = Phone("email")
         self.unreached: list[tuple[str, int, int]] = []
+        self.told: list[tuple[str, int, int]] = []
         self.senders: dict[str, str] = {}
         self.written = io.StringIO()
         self.pager = self.start()
@@ -107,6 +108,9 @@ class Night:
         async def unreachable(msg: str, stage: int, now: int) -> None:
             self.unreached.append((msg, stage, now))
 
+        async def paged(msg: str, stage: int, now: int) -> None:
+            self.told.append((msg, stage, now))
+
         woken = {
             key: Woken(*key, "en", (phone, self.second) if key == ("AU", "chief") else (phone,))
             for key, phone in self.phones.items()
@@ -118,6 +122,7 @@ class Night:
             self.numbers,
             logs.build(self.clock.now, stream=self.written),
             sender=sender,
+            paged=paged,
             unreachable=unreachable,
         )
         return self.pager

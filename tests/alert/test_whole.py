@@ -92,6 +92,27 @@ async def test_nobody_looks_and_somebody_is_woken(world: World) -> None:
         assert 'relay_first_page_seconds_count{priority="emergency"} 1.0' in numbers
 
 
+async def test_the_sender_hears_what_became_of_the_last_page(world: World) -> None:
+    """A gateway that is away, then takes it: both are told, signed, and once each (PROTOCOL 11.13)."""
+    async with watch(world) as night:
+        night.hook.behaviour = "later"
+        letter = await night.submit()
+        await night.after(61)
+        night.hook.behaviour = TAKES
+        for _again in range(3):
+            await night.after(15)
+
+        kept = await night.relay.relay.exchange.store.statements(letter.msg)
+        said = [one for one in kept if one.kind == "paged"]
+        read = [receipt.read(one.wire, {"paged"}, world.evidence.public) for one in said]
+        assert [(one["stage"], one["outcomes"]) for one in read] == [
+            (0, ["failed_temp"]),
+            (0, ["sent"]),
+        ]
+        mailbox = await night.relay.relay.exchange.store.mailbox("VN", 0, 99)
+        assert {one.sid for one in said} <= {entry.ref for entry in mailbox}
+
+
 async def test_nothing_of_a_request_is_in_a_page_a_log_or_a_number(world: World) -> None:
     """Neither the marker nor the message id, the sid, the sender or the device, in any spelling that is sent."""
     async with watch(world) as night:

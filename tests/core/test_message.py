@@ -226,6 +226,20 @@ def test_offered_is_told_to_the_sender_alone_and_once() -> None:
     assert step(after(offered), Attested("offered", "o2", NOW + 2, "d2" * 32)).effects == ()
 
 
+def test_what_became_of_pages_is_said_anew_when_it_changed_and_a_few_times() -> None:
+    """The same word of the same stage adds nothing; another stage's does; a page that flickers ends somewhere (11.13)."""
+    said = Attested("paged", "p1", NOW + 1, "sent pending", 0)
+    message = after(said)
+
+    assert message.facts[-1].stage == 0
+    assert step(message, Attested("paged", "p2", NOW + 2, "sent pending", 0)).message is message
+    assert step(message, Attested("paged", "p3", NOW + 2, "sent sent", 0)).message is not message
+    assert step(message, Attested("paged", "p4", NOW + 2, "sent pending", 1)).message is not message
+    for n in range(20):
+        message = step(message, Attested("paged", f"q{n}", NOW + n, "ab"[n % 2], 0)).message
+    assert len(message.facts) == limits.PAGED_MAX
+
+
 def test_the_state_survives_the_store() -> None:
     """Encoding and decoding give the same value."""
     message = after(

@@ -70,7 +70,7 @@ def stands(world: World, sealed: Sealed, *later: Statement) -> dict[str, Any]:
     """Return where the ladder stands; it fits strict JSON."""
     life = lived(world, sealed, *later)
     assert life.message is not None
-    found = ladder.standing(life.message, life.climbs, plan_of(world, sealed))
+    found = ladder.standing(life.message, life.climbs, life.paged, plan_of(world, sealed))
     encode(found)
     return found
 
@@ -98,7 +98,7 @@ def test_the_next_step_is_named_and_timed_by_the_relay(world: World, sealed: Sea
     assert (found["next"]["kind"], found["next"]["at"]) == ("backup", NOW + 1200)
     life = lived(world, sealed, backstop)
     assert life.message is not None
-    bare = ladder.standing(life.message, life.climbs, None)
+    bare = ladder.standing(life.message, life.climbs, (), None)
     assert (bare["next"]["kind"], bare["next"]["at"]) == ("", NOW + 1200)
 
 
@@ -143,6 +143,27 @@ def test_the_end_tells_pages_and_outcomes(world: World, sealed: Sealed) -> None:
     assert ladder.pages([later]) == "2 pages (1 not sent yet, 1 by_pigeon)"
     text = "\n".join([paper_ladder.stands({"ladder": found}, SHEET)])
     assert "nobody had acknowledged; 3 pages (2 sent" in text
+
+
+def test_what_became_of_the_last_pages_is_shown_while_it_runs(world: World, sealed: Sealed) -> None:
+    """The newest word of each stage; the text shows the last stage's, in the timeline each line (PROTOCOL 11.13)."""
+    said = [
+        by_relay(world, sealed, "paged", NOW + 301, stage=0, pages=1, outcomes=["sent"]),
+        by_relay(world, sealed, "paged", NOW + 610, stage=1, pages=2, outcomes=["sent", "unknown"]),
+        by_relay(world, sealed, "paged", NOW + 640, stage=1, pages=2, outcomes=["sent", "sent"]),
+    ]
+    stage = step(world, sealed, 1, "backstop")
+    found = stands(world, sealed, said[0], stage, *said[1:])
+    assert [(one["stage"], one["outcomes"]) for one in found["pages"]] == [
+        (0, ["sent"]),
+        (1, ["sent", "sent"]),
+    ]
+    assert found["outcome"] == ""
+    text = paper_ladder.stands({"ladder": found}, SHEET)
+    assert "the relay says: 2 pages (2 sent) for step 2" in text
+    assert "step 1" not in text
+    lines = [line.text for line in lived(world, sealed, stage, *said).lines]
+    assert "the relay says: 2 pages (1 sent, 1 perhaps sent) for step 2" in lines
 
 
 @pytest.mark.parametrize("kind", ["path", "backstop", "backup"])
