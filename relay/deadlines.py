@@ -260,6 +260,8 @@ def _paged(pages: Iterable[PageRow], stage: int) -> dict[str, Any]:
 
 
 def _outcome(page: PageRow) -> str:
+    if page.state in ("ready", "leased") and page.result == "suppressed":
+        return PENDING  # it was put off and goes out with others
     if page.result in OUTCOMES:
         return page.result
     return "sent" if page.result else _ENDS.get(page.state, PENDING)

@@ -53,9 +53,9 @@ CAUGHT_UP_S = 5
 """A timer that fires later than this was caught up: the relay was away when it fell due."""
 STAGES: Mapping[str, str] = {"": "0", PATH: "1", BACKSTOP: "2", BACKUP: "3", EXHAUSTED: "4"}
 """The rung that a ladder reached last -> label ``stage``: one meaning for all desks, however long their ladders."""
-NOTICES = ("delivered", "accepted", "stage", "exhausted", "expired", "outage")
+NOTICES = ("delivered", "accepted", "stage", "exhausted", "expired")
 NOTICE_RESULTS = ("ok", "late")
-SLIS = ("handover", "first_page", "acknowledge", "timer", "canary", "sender_told")
+SLIS = ("handover", "first_page", "acknowledge", "timer", "sender_told")
 OUTCOMES = ("met", "missed")
 CHANNELS = ("webhook", "command", "email", "none")
 PAGE_STATES = ("ready", "leased", "sent", "failed", "cancelled", "expired")
