@@ -18,9 +18,12 @@ from relay import endpoints, settings
 from relay.core import limits
 from relay.endpoints import ENDPOINT, Endpoint
 from relay.settings import REQUIRED, Base, Rules, known, table, wrong
+from relay.store import room
+from relay.store.room import Room
 
 LEVELS = ("debug", "info", "warning", "error")
 PER_MINUTE_MAX = 1_000_000
+DISK_BYTES_MAX = 2**50
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class Config:
     directory: Source
     limits: Limits
     level: str
+    room: Room
+    """The disk under the store: how much of it has to stay free."""
     endpoints: tuple[Endpoint, ...] = ()
     """Whom to page, for which handle of which desk."""
 
@@ -110,7 +115,12 @@ _SECTIONS: Mapping[str, Rules] = {
         "key": (settings.optional_path, ""),
     },
     "observe": {"address": (settings.loopback, "127.0.0.1"), "port": (_PORT, 9424)},
-    "store": {"path": (settings.path, "relay.db")},
+    "store": {
+        "path": (settings.path, "relay.db"),
+        "ballast_bytes": (settings.integer(0, DISK_BYTES_MAX), room.BALLAST_BYTES),
+        "free_bytes_min": (settings.integer(0, DISK_BYTES_MAX), room.FREE_BYTES_MIN),
+        "free_percent_min": (settings.integer(0, 50), room.FREE_PERCENT_MIN),
+    },
     "keys": {"ring": (settings.path, "relay.ring"), "credential": (settings.path, "relay.key")},
     "directory": {
         "root": (settings.path, "root.json"),
@@ -138,7 +148,7 @@ def load(path: Path, credentials: Path | None = None) -> Config:
         ) from None
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits; a list in lists in lists
         raise Failed(f"The configuration {path} is not TOML: {error}.", exit_code=78) from None
     return parse(raw, path, credentials)
 
@@ -150,7 +160,7 @@ def parse(raw: Mapping[str, Any], path: Path, credentials: Path | None = None) -
     known(path, "", raw, {**_SECTIONS, ENDPOINT: None})
     for section, rules in _SECTIONS.items():
         found[section] = table(path, section, raw.get(section, {}), rules, base)
-    relay, listen, store = found["relay"], Listen(**found["listen"]), found["store"]["path"]
+    relay, listen, store = found["relay"], Listen(**found["listen"]), found["store"].pop("path")
     _check_tls(path, listen)
     return Config(
         path=path,
@@ -164,6 +174,7 @@ def parse(raw: Mapping[str, Any], path: Path, credentials: Path | None = None) -
         directory=Source(**found["directory"]),
         limits=Limits(**found["limits"]),
         level=found["log"]["level"],
+        room=Room(store, **found["store"]),
         endpoints=endpoints.read(path, raw.get(ENDPOINT, []), base),
     )
 

@@ -24,6 +24,7 @@ from relay.ledger import Body, Ledger, Told, keep
 from relay.meter import Meter, Unmetered, taken
 from relay.roster import Roster
 from relay.store.base import Delivery, Kept, Store, Timer
+from relay.store.room import Room
 from relay.wire import envelope as envelopes
 from relay.wire import receipt
 from relay.wire.envelope import Envelope
@@ -44,9 +45,12 @@ class Exchange:
         tell: Callable[[Told], None] = lambda _told: None,
         meter: Meter | None = None,
         reachable: Callable[[str], Collection[str]] = lambda _desk: (),
+        room: Room | None = None,
     ) -> None:
         """Assemble; *trusted* is the directory's trust anchor or a later state of it. Nothing is read before start."""
         self.store = store
+        self.room = room
+        """The disk: new messages are refused while it is nearly full; None where nobody watches it."""
         self.service = service
         self.instance = instance
         self.meter: Meter = meter or Unmetered()
@@ -104,6 +108,8 @@ class Exchange:
                     prekeys=self.roster.prekeys(parsed.header.to),
                     now=now,
                 )
+                if self.room is not None:
+                    self.room.check(len(envelope))
             except Refused:
                 known = await self._again(statement, member, parsed.msg, now)
                 if known is None:

@@ -40,6 +40,7 @@ from relay.server.sessions import Sessions
 from relay.server.source import EVERY_S, Folder
 from relay.server.ticker import Ticker
 from relay.store.base import INTEGER_MAX, Store
+from relay.store.room import Room
 
 STALE_S = 24 * 3600
 """A directory this long past its date no longer counts as fresh enough to send new devices here."""
@@ -75,6 +76,8 @@ class Place:
     per_minute: Mapping[Call, int] = field(default_factory=dict)
     woken: Mapping[tuple[str, str], Woken] = field(default_factory=dict, repr=False)
     """Who stands behind each (desk, handle): whom this relay can page."""
+    room: Room | None = None
+    """The disk under the store; None: nobody watches it."""
 
     def reachable(self, desk: str) -> frozenset[str]:
         """Return the handles of a desk that lead somewhere."""
@@ -100,6 +103,8 @@ class Relay:
             registry or CollectorRegistry(), version=place.version, routes=TEMPLATES
         )
         self.metrics.expires("tls", place.tls_expires)
+        if place.room is not None:
+            self.metrics.disk(place.room)
         self.exchange = Exchange(
             measured(store, self.metrics),
             service=place.service,
@@ -109,6 +114,7 @@ class Relay:
             tell=self._tell,
             meter=self.metrics,
             reachable=place.reachable,
+            room=place.room,
         )
         tokens, rates = Tokens(), Rates(dict(place.per_minute))
         parts: dict[str, Any] = {
@@ -294,6 +300,11 @@ class Relay:
         if abs(self.ticker.offset) > STEP_S:
             warnings.append(
                 "the wall clock and the relay's clock differ: see the runbook, RelayClockStepped"
+            )
+        if self.place.room is not None and not self.place.room.submissions_allowed():
+            # Not a reason: receipts are still taken, so desks must still be sent here.
+            warnings.append(
+                "the disk is nearly full, new messages are refused: see the runbook, RelayDiskNearlyFull"
             )
         if 0 < self.place.tls_expires < now:
             warnings.append("the TLS certificate is past its date")

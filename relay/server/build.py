@@ -19,6 +19,7 @@ from relay.server.app import Place, Relay
 from relay.server.clock import Clock
 from relay.server.rates import Call
 from relay.server.source import read_pack
+from relay.store.place import FREE_BYTES_MIN
 from relay.store.sqlite import SqliteStore
 
 ROOT_BYTES_MAX = 1024 * 1024
@@ -73,6 +74,7 @@ def place_of(config: Config, *, version: str) -> Place:
             Call.READ: config.limits.reads_per_minute,
         },
         woken=woken,
+        room=config.room,
     )
     if listen.certificate is None or listen.key is None:
         return place
@@ -85,7 +87,9 @@ def relay_of(config: Config, clock: Clock, *, version: str) -> Relay:
     level = logging.getLevelNamesMapping()[config.level.upper()]
     log = logs.build(clock.now, level=level)
     place = place_of(config, version=version)
-    return Relay(place, SqliteStore(config.store), clock, log, CollectorRegistry())
+    room = config.room
+    store = SqliteStore(config.store, free_min=room.least or FREE_BYTES_MIN, room=room)
+    return Relay(place, store, clock, log, CollectorRegistry())
 
 
 async def serve(relay: Relay, ready: Callable[[Relay], None]) -> None:

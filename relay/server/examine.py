@@ -1,7 +1,6 @@
 """`relay check` and `relay doctor`: claims about a relay, each in a line, each with what to do if it does not hold."""
 
 import os
-import shutil
 import socket
 import statistics
 import tempfile
@@ -22,6 +21,7 @@ from relay.core import limits
 from relay.server import build, control, tls
 from relay.server.source import Folder, read_pack
 from relay.store.place import check_room
+from relay.store.room import Room
 from relay.store.sqlite import SqliteStore
 
 TIMESTAMP_S = 3600
@@ -30,7 +30,6 @@ CERTIFICATE_SOON_S = 14 * 86_400
 SYNCS = 40
 SYNC_BYTES = 4096
 SYNC_SLOW_S = 0.05
-FREE_BYTES_MIN = 1024**3
 HANDLES_NAMED_MAX = 12
 
 
@@ -249,7 +248,7 @@ async def doctor(config: Config, now: int) -> list[Claim]:
         if standing is not None:
             claims += _freshness(standing["directory"], standing["directory_expires"], now)
     folder = config.store.parent
-    return [*claims, _disk(folder), _sync(folder)]
+    return [*claims, _disk(config.room), _sync(folder)]
 
 
 async def _alone(config: Config, now: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -267,18 +266,15 @@ async def _alone(config: Config, now: int) -> tuple[dict[str, Any], dict[str, An
     return found, {"directory": directory.version, "directory_expires": directory.expires}
 
 
-def _disk(folder: Path) -> Claim:
+def _disk(room: Room) -> Claim:
+    folder = room.path.parent
     try:
-        free = shutil.disk_usage(folder).free
+        free, floor = room.look()
     except OSError as error:
         return Claim("disk", False, f"The folder {folder} cannot be looked at: {error.strerror}.")
-    text = f"{free / 1024**3:.1f} GiB are free in {folder}."
-    return Claim(
-        "disk",
-        free >= FREE_BYTES_MIN,
-        text,
-        "Make room: below 1 GiB an urgent day can fill the disk.",
-    )
+    text = f"{free / 1024**3:.1f} GiB are free in {folder}; below {floor / 1024**3:.1f} GiB new messages are refused."
+    hint = "Make room, or set [store] free_bytes_min and free_percent_min to less."
+    return Claim("disk", free >= floor, text, hint)
 
 
 def _sync(folder: Path) -> Claim:

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from relay.core import message as law
 from relay.server.series import Children, Family
+from relay.store.room import Room
 
 TIMERS = (law.EXPIRE, law.LADDER, law.REPLACE)
 CODES = ("2xx", "3xx", "4xx", "5xx")
@@ -68,6 +69,12 @@ class Machine(Family):
         what = "Writes whose outcome is unknown"
         errors = self._counter("relay_store_errors", what, "reason")
         self._store_errors = Children(errors, STORE_OPS)
+        what = "Bytes that may still be written where the store lies"
+        self._free = self._gauge("relay_store_free_bytes", what)
+        what = "Free bytes below which new messages are refused"
+        self._floor = self._gauge("relay_store_floor_bytes", what)
+        what = "Bytes kept back to be given up when the disk is full; 0 = given up"
+        self._ballast = self._gauge("relay_store_ballast_bytes", what)
         what = "What the auditor found wrong, by check"
         self._findings = Children(self._counter("relay_audit_findings", what, "check"), CHECKS)
         what = "Last audit that found nothing; 0 = none yet"
@@ -110,6 +117,12 @@ class Machine(Family):
         """Take over the store's own numbers (Store.counts)."""
         for kind in TIMERS:
             self._timers[kind,].set(counts.get(f"timers_{kind}", 0))
+
+    def disk(self, room: Room) -> None:
+        """Have the disk looked at anew for each scrape."""
+        self._free.set_function(lambda: room.look()[0])
+        self._floor.set_function(lambda: room.look()[1])
+        self._ballast.set_function(room.held)
 
     def stored(self, op: str, seconds: float) -> None:
         """Observe a durable write."""

@@ -37,6 +37,7 @@ from relay.store.checks import (
     check_statements,
 )
 from relay.store.failures import damaged_file, explain
+from relay.store.room import Room
 from relay.store.tables import Tables, Unfounded
 from relay.store.writer import Operation, Writer
 
@@ -46,7 +47,6 @@ WAL_PAGES_MAX = 4000
 """... and after which it is copied back although something waits."""
 BACKUP_PAGES = 256
 """Pages that a backup copies before it lets the next batch run."""
-
 AUDIT_ROWS = 2000
 """Open messages that are looked at in one operation: then others have their turn."""
 
@@ -62,12 +62,12 @@ class SqliteStore:
         *,
         free_min: int = place.FREE_BYTES_MIN,
         scripts: Sequence[str] | None = None,
+        room: Room | None = None,
     ) -> None:
-        """Name the file; nothing is opened. *free_min* bytes must be free; *scripts* stand in for
-        those of sql/.
-        """
+        """Name the file; nothing is opened. *free_min* bytes must be free; *scripts* stand in for those of sql/."""
         self.path = path
         self.epoch = 0
+        self._room = room or Room(path, ballast_bytes=0)
         self._free_min = free_min
         self._scripts = schema.scripts() if scripts is None else tuple(scripts)
         self._writer: Writer | None = None
@@ -84,7 +84,7 @@ class SqliteStore:
         if self._broken:
             raise self._broken
         schema.check_library(sqlite3.sqlite_version_info)
-        place.check_room(self.path.parent, self._free_min)
+        place.check_room(self.path.parent, 0 if self._room.held() else self._free_min)
         self._lock = place.Lock(self.path)
         writer = Writer(self._work, self._explain, self._rest)
         try:
@@ -97,6 +97,8 @@ class SqliteStore:
         self._writer = writer
 
     def _open(self, now: int) -> None:
+        self._room.relieve()
+        place.check_room(self.path.parent, self._free_min)
         if not self.path.exists():
             place.create_private(self.path)
         # No waiting for locks: whoever else has the file open is a mistake that must be told.
@@ -112,8 +114,8 @@ class SqliteStore:
         if 0 < version < len(self._scripts):
             self._copy_aside(version)
         schema.upgrade(connection, version, self._scripts)
-        # A write before anybody is served: a disk that takes none is found now. It also gives a
-        # restored copy an epoch that no desk has seen, even if the same backup is restored twice.
+        # A write before anybody is served: a disk that takes none is found now. It also gives a restored
+        # copy an epoch that no desk has seen, even if the same backup is restored twice.
         connection.execute(
             "UPDATE store SET starts = starts + 1, copied = 0, epoch ="
             " CASE WHEN copied = 1 OR epoch = 0 THEN max(epoch + 1, ?) ELSE epoch END",
@@ -167,11 +169,10 @@ class SqliteStore:
     # The thread's work
 
     def _work(self, batch: list[Operation]) -> None:
-        """Do what writes in one transaction, then what reads: nothing is released before this
-        returns.
-        """
+        """Do what writes in one transaction, then what reads: nothing is released before this returns."""
         assert self._connection
         if any(operation.writes for operation in batch):
+            self._room.relieve()
             self._connection.execute("BEGIN IMMEDIATE")
             for operation in batch:
                 if operation.writes:
@@ -190,10 +191,11 @@ class SqliteStore:
                     operation.error = error
 
     def _rest(self, idle: bool) -> None:  # noqa: FBT001 - called by the writer alone
-        """Copy the write-ahead log back after results were released, so that nobody waits for it
-        who need not.
-        """
+        """Copy the write-ahead log back after results were released: nobody waits for it who need not."""
+        if idle:
+            self._room.restore()
         if self._pages > WAL_PAGES_MAX or (idle and self._pages > WAL_PAGES_REST):
+            self._room.relieve()
             self._checkpoint("PASSIVE")
             self._pages = 0
 
@@ -375,9 +377,7 @@ class SqliteStore:
             return [f"The store cannot be read to its end ({error})."]
 
     async def backup(self, path: Path) -> None:
-        """Copy page by page while batches go on in between; verify the copy before it gets its
-        name.
-        """
+        """Copy page by page while batches go on in between; verify the copy before it gets its name."""
         writer = self._running()
         part = path.with_name(path.name + ".part")
         try:
