@@ -1,5 +1,5 @@
-"""Removes each check of PROTOCOL 6.2, 9.3, 9.4, 11.3, 11.8 and 11.9, one at a time, and asks the tests whether they
-notice.
+"""Removes each check of PROTOCOL 6.2, 9.3, 9.4, 9.5, 11.3, 11.8 and 11.9, one at a time, and asks the tests whether
+they notice.
 
     python tests/mutation.py            # all of tests/mutants.txt, some minutes; exit code 1 if one goes unnoticed
     python tests/mutation.py 9.4        # those whose rule begins so
@@ -22,7 +22,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MUTANTS = ROOT / "tests" / "mutants.txt"
-TESTS = [f"tests/wire/test_{name}.py" for name in ("vectors", "content", "receipt", "envelope")]
+TESTS = [
+    f"tests/wire/test_{name}.py"
+    for name in ("vectors", "content", "receipt", "envelope", "attachment")
+]
 PYTEST = [
     *(sys.executable, "-B", "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"),
 ]

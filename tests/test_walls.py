@@ -60,7 +60,7 @@ def _climb(*broken: str, **files: str) -> Climb:
 
 CLIMBS = {
     "a lower floor of relay imports a higher one": _climb(
-        "floors-of-relay", relay__errors="import relay.config"
+        "floors-of-relay", relay__errors="import relay.settings"
     ),
     "a room of relay without a floor": _climb(
         "floors-of-relay", relay__stray="import relay.errors"
@@ -122,6 +122,9 @@ CLIMBS = {
         "relay-cannot-open",
         relay__store__init="import relay.wire.detour",
         relay__wire__detour="import relay.wire.content",
+    ),
+    "the store of blobs can open an attachment": _climb(
+        "relay-cannot-open", relay__store__init="from relay.wire import attachment"
     ),
     "the door knows the desk": _climb(
         "relay-cannot-open", "floors-of-relay", relay__server__init="import relay.desk.compose"

@@ -53,6 +53,8 @@ class Opened:
     """
     own: bool
     """My desk sent it: no receipts are due."""
+    cek: bytes = field(repr=False)
+    """The content key: the keys of its attachments follow from it (PROTOCOL 9.5)."""
 
 
 def originate(
@@ -175,7 +177,8 @@ def open_message(
             Code.E_WRONG_DESK,
             f"The message is from {header.sender} to {header.to}, not for {desk}.",
         )
-    statement_wire, body = _unpack(_unseal(found, seeds))
+    cek, plain = _unseal(found, seeds)
+    statement_wire, body = _unpack(plain)
     if header.created > now + CLOCK_SKEW_SECONDS:
         raise Refused(
             Code.E_CLOCK,
@@ -196,7 +199,7 @@ def open_message(
             raise Refused(Code.E_BINDING, refused.text) from None
         raise
     _bind(signed, header, body)
-    handed_in, device = _submission(submission, found, entry, service)
+    handed_in, device = _submission(submission, found, signed, entry, service)
     return Opened(
         msg=found.msg,
         header=header,
@@ -206,11 +209,14 @@ def open_message(
         submission=handed_in,
         revoked=not (member.active(now) and device.active(now)),
         own=desk not in {header.to, header.backup},
+        cek=cek,
     )
 
 
-def _unseal(found: Envelope, seeds: Mapping[bytes, bytes]) -> bytes:
-    """Find my stanza, unwrap the content key, check the commitment, and only then decrypt."""
+def _unseal(found: Envelope, seeds: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Find my stanza, unwrap the content key, check the commitment, and only then decrypt; return
+    content key and plaintext.
+    """
     mine = [one for one in found.stanzas if one[: suite.HINT_BYTES] in seeds]
     if not mine:
         raise Refused(
@@ -227,7 +233,7 @@ def _unseal(found: Envelope, seeds: Mapping[bytes, bytes]) -> bytes:
             Code.E_COMMIT,
             "The content key of this copy is not the one that the envelope commits to.",
         )
-    return suite.open_content(key, bytes(found.stream))
+    return cek, suite.open_content(key, bytes(found.stream))
 
 
 def _unwrap_one(mine: Sequence[bytes], seeds: Mapping[bytes, bytes], info: bytes) -> bytes:
@@ -288,7 +294,7 @@ def _bind(signed: Statement, header: Header, body: bytes) -> None:
 
 
 def _submission(
-    wire: bytes, found: Envelope, entry: DeskEntry, service: str
+    wire: bytes, found: Envelope, signed: Statement, entry: DeskEntry, service: str
 ) -> tuple[Statement, Member]:
     """Verify the submission of exactly this envelope to this relay by a device of the sender;
     E_SUBMISSION.
@@ -317,6 +323,8 @@ def _submission(
         "from": header.sender,
         "to": header.to,
         "relay": service,
+        # What the relay has not answered for, it may not have.
+        "blobs": [one["blob"] for one in signed["attachments"]],
     }
     for name, value in expected.items():
         if handed_in[name] != value:

@@ -5,6 +5,7 @@ A change of format shows as a changed file. What is signed or sealed is made in 
 """
 
 import hashlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from vectors import signed  # noqa: E402
 
 from keys import identity, statement, suite  # noqa: E402
 from relay.core import tlog  # noqa: E402
-from relay.wire import envelope  # noqa: E402
+from relay.wire import attachment, envelope  # noqa: E402
 
 
 def ids() -> dict[str, Any]:
@@ -198,6 +199,10 @@ def derived() -> dict[str, Any]:
             for size in sizes
         ],
         "padme": [[length, envelope.padme(length)] for length in lengths],
+        "attachment": [
+            attachment_of(number, size)
+            for number, size in ((0, 0), (0, 1), (1, 1), (2, 16_384), (3, 16_385), (15, 200_000))
+        ],
         "tree": {
             "rule": "13.1",
             "entries": leaves,
@@ -205,6 +210,23 @@ def derived() -> dict[str, Any]:
                 tlog.root(tlog.append(tlog.EMPTY, entries[:size])).hex() for size in range(9)
             ],
         },
+    }
+
+
+def attachment_of(number: int, size: int) -> dict[str, Any]:
+    """One attachment of zeros: its secret, and the blob that follows from it (9.5)."""
+    secret = attachment.secret_of(b.seed("cek"), number)
+    sealing = attachment.Sealing(secret, size, io.BytesIO(bytes(size)).read)
+    sealed = b"".join(sealing)
+    return {
+        "rule": "9.5",
+        "cek": b.seed("cek").hex(),
+        "number": number,
+        "key_and_commitment": secret.hex(),
+        "zeros": size,
+        "sha256": sealing.facts.sha256,
+        "blob_bytes": len(sealed),
+        "blob": sealing.facts.blob,
     }
 
 

@@ -530,6 +530,23 @@ def test_what_the_submission_says_is_checked_field_by_field() -> None:
     assert _code(letter.envelope, letter.submission, service="another-relay") is Code.E_SUBMISSION
 
 
+def test_the_submission_names_the_attachments_of_the_statement() -> None:
+    """9.4.12: none missing, none more, in their order; what the relay was not asked to keep, it may not have."""
+    ids = [b.seed(f"blob {number}").hex() for number in range(2)]
+    signed = [
+        {"name": "a", "media_type": "text/plain", "size": 1, "sha256": ids[0], "blob": one}
+        for one in ids
+    ]
+    top = b.header()
+    sealed = b.seal_anything(top, b.plaintext(b.origin(top, attachments=signed)))
+    opened = b.open_at(sealed, b.hand_in(sealed, top, blobs=ids))
+
+    assert [one["blob"] for one in opened.statement["attachments"]] == ids
+    assert opened.cek == b.seed("cek")
+    for wrong in ([], ids[:1], ids[::-1], [*ids, b.seed("more").hex()]):
+        assert _code(sealed, b.hand_in(sealed, top, blobs=wrong)) is Code.E_SUBMISSION
+
+
 def test_a_submission_that_does_not_verify() -> None:
     """9.4.12: unreadable, wrongly signed, of another kind, by another key: E_SUBMISSION, or
     E_SIGNER if unknown.

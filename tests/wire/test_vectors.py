@@ -4,6 +4,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from keys.directory import Directory, Member
 from keys.errors import Code, Failed, Refused
 from keys.identity import Signer
 from relay.core import tlog
-from relay.wire import content, envelope, receipt, vector
+from relay.wire import attachment, content, envelope, receipt, vector
+from relay.wire.attachment import Facts
 from relay.wire.content import Opened
 
 HERE = Path(__file__).resolve().parents[1] / "vectors"
@@ -119,6 +121,25 @@ def test_padme() -> None:
     """Sizes at the edges of their classes (9.2.6)."""
     for length, padded in DERIVED["padme"]:
         assert envelope.padme(length) == padded
+
+
+@pytest.mark.parametrize(
+    "case", DERIVED["attachment"], ids=lambda case: f"{case['number']}-{case['zeros']}"
+)
+def test_attachment(case: dict[str, Any]) -> None:
+    """Key, commitment and blob of an attachment, by another implementation's HKDF and by hand (9.5)."""
+    cek, number = bytes.fromhex(case["cek"]), case["number"]
+    info = b"poc24/1 attachment\n" + number.to_bytes(4, "big")
+    both = HKDF(SHA256(), 64, None, info).derive(cek)
+    padded = envelope.padme(case["zeros"])
+    sealed = b"poc24/1 blob\n" + both[32:] + suite.seal_content(both[:32], bytes(padded))
+    facts = Facts(case["zeros"], hashlib.sha256(bytes(case["zeros"])).hexdigest(), case["blob"])
+
+    assert case["key_and_commitment"] == both.hex()
+    assert (case["blob_bytes"], case["blob"]) == (len(sealed), hashlib.sha256(sealed).hexdigest())
+    assert case["sha256"] == facts.sha256
+    opened = attachment.opened(attachment.secret_of(cek, number), facts, io.BytesIO(sealed).read)
+    assert b"".join(opened) == bytes(case["zeros"])
 
 
 def test_tree_roots() -> None:
