@@ -63,11 +63,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one desk may do in a minute."""
+    """What one desk may do in a minute, and how many connections there may be from one address."""
 
     submits_per_minute: int
     receipts_per_minute: int
     reads_per_minute: int
+    connections_per_address: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ _SECTIONS: Mapping[str, Rules] = {
         "submits_per_minute": (_RATE, limits.SUBMITS_PER_MINUTE),
         "receipts_per_minute": (_RATE, limits.RECEIPTS_PER_MINUTE),
         "reads_per_minute": (_RATE, limits.READS_PER_MINUTE),
+        "connections_per_address": (settings.integer(0, 65_535), limits.CONNECTIONS_PER_ADDRESS),
     },
     "log": {"level": (settings.word(LEVELS), "info")},
 }
@@ -148,7 +150,8 @@ def load(path: Path, credentials: Path | None = None) -> Config:
         ) from None
     try:
         raw = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # a number of 5000 digits; a list in lists in lists
+    except (ValueError, RecursionError) as error:
+        # A number of 5000 digits; a list in lists in lists.
         raise Failed(f"The configuration {path} is not TOML: {error}.", exit_code=78) from None
     return parse(raw, path, credentials)
 

@@ -50,6 +50,8 @@ SUBMITS_PER_MINUTE = 120
 RECEIPTS_PER_MINUTE = 6_000
 """Receipts that one desk may post in a minute: thirty-one devices waking to a full mailbox."""
 READS_PER_MINUTE = 6_000
+CONNECTIONS_PER_ADDRESS = 256
+"""A desk has at most 31 active devices; several desks may stand behind one address."""
 
 
 @dataclass(frozen=True, slots=True)

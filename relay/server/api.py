@@ -19,17 +19,15 @@ from relay.core import limits
 from relay.exchange import Exchange
 from relay.server.auth import Holder, Tokens
 from relay.server.clock import Clock
+from relay.server.gate import Visitor, neighbourhood
 from relay.server.metrics import Metrics
 from relay.server.rates import Call, Rates, TooFast
+from relay.server.reading import Lane, ReadingRoom
 from relay.server.session import directory_file, unavailable
 from relay.server.sessions import Sessions
 from relay.wire import frames
 from relay.wire.envelope import ENVELOPE_BYTES_MAX
 
-BODY_S = 60
-"""How long a body may take to arrive."""
-READING_BYTES_MAX = 96 * 1024 * 1024
-"""Bodies being read at once, all callers together."""
 SMALL_BODY_BYTES_MAX = statement.STATEMENT_BYTES_MAX + 4
 SUBMIT_BODY_BYTES_MAX = ENVELOPE_BYTES_MAX + statement.STATEMENT_BYTES_MAX + 4
 RECEIPTS_BODY_BYTES_MAX = limits.RECEIPTS_PER_CALL_MAX * SMALL_BODY_BYTES_MAX
@@ -74,7 +72,7 @@ class Api:
         self._clock = clock
         self._metrics = metrics
         self._log = log
-        self._reading = 0
+        self.reading = ReadingRoom(metrics.limited)
         self._publishing = asyncio.Lock()
 
     def application(self) -> web.Application:
@@ -140,42 +138,14 @@ class Api:
 
     # Reading
 
-    async def _body(self, request: web.Request, limit: int) -> bytes:
-        """Return the body; E_TOO_LARGE as soon as it is clear that it exceeds *limit* bytes."""
-        announced = request.content_length
-        if announced is not None and announced > limit:
-            raise self._too_large(limit)
-        if self._reading + min(announced or limit, limit) > READING_BYTES_MAX:
-            raise self._reading_enough()
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(BODY_S):
-                async for chunk in request.content.iter_any():
-                    size += len(chunk)
-                    self._reading += len(chunk)
-                    if size > limit:
-                        raise self._too_large(limit)
-                    if self._reading > READING_BYTES_MAX:  # many began while there was room
-                        raise self._reading_enough()
-                    chunks.append(chunk)
-        except TimeoutError:
-            raise Refused(Code.E_ENCODING, f"The body did not arrive within {BODY_S} s.") from None
-        finally:
-            self._reading -= size
-        return b"".join(chunks)
-
-    def _reading_enough(self) -> Refused:
-        self._metrics.limited("body")
-        return Refused(
-            Code.E_BUSY, "The relay is reading as much as it can.", hint="Send the same again."
-        )
-
-    def _too_large(self, limit: int) -> Refused:
-        self._metrics.limited("body")
-        return Refused(
-            Code.E_TOO_LARGE,
-            f"The body has more than {limit} bytes, which is all that this call takes.",
+    async def _body(self, request: web.Request, limit: int, lane: Lane = Lane.STRANGERS) -> bytes:
+        """Return the body (relay.server.reading); whoever shows a good token reads in the lane of the desks."""
+        who = neighbourhood(request.remote or "")
+        if "Authorization" in request.headers:
+            lane, who = Lane.DESKS, self._holder(request, self._clock.now()).desk
+        chunks = request.content.iter_any()
+        return await self.reading.read(
+            chunks, lane, who, limit=limit, announced=request.content_length
         )
 
     def _holder(self, request: web.Request, now: int) -> Holder:
@@ -193,7 +163,8 @@ class Api:
                 Code.E_BUSY, "The relay is stopping.", hint="Send the same again in a few seconds."
             )
         known = "Authorization" in request.headers
-        who = self._holder(request, now).desk if known else f"address {request.remote}"
+        address = f"address {neighbourhood(request.remote or '')}"
+        who = self._holder(request, now).desk if known else address
         self._rates.take(call, who, now, max(1, count))
         return now
 
@@ -239,7 +210,7 @@ class Api:
     async def _put_directory(self, request: web.Request) -> web.StreamResponse:
         now = self._charge(request, Call.READ)
         # Whoever sends slowly keeps nobody else from publishing: only the work is done one at a time.
-        data = await self._body(request, directories.PACK_BYTES_MAX)
+        data = await self._body(request, directories.PACK_BYTES_MAX, Lane.DIRECTORIES)
         if self._publishing.locked():
             raise Refused(
                 Code.E_BUSY, "Another directory is being taken in.", hint="Send the same again."
@@ -262,8 +233,14 @@ class Api:
             compress=False,
             max_msg_size=frames.FRAME_BYTES_MAX + 1,
         )
+        visitor = request.protocol
+        if not isinstance(visitor, Visitor):  # no gate stands before this door
+            await channel.prepare(request)
+            await self._sessions.serve(WebSocket(request, channel))
+            return channel
+        visitor.greet()
         await channel.prepare(request)
-        await self._sessions.serve(WebSocket(request, channel))
+        await self._sessions.serve(WebSocket(request, channel), visitor.known)
         return channel
 
 

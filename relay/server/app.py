@@ -32,6 +32,7 @@ from relay.server.api import TEMPLATES, Api
 from relay.server.auditor import Auditor
 from relay.server.auth import Tokens
 from relay.server.clock import STEP_S, Clock
+from relay.server.gate import BACKLOG, LINGER_S, PER_ADDRESS_MAX, QUIET_S, Gate, Site
 from relay.server.measured import measured
 from relay.server.metrics import Metrics
 from relay.server.observe import Health
@@ -46,9 +47,14 @@ STALE_S = 24 * 3600
 """A directory this long past its date no longer counts as fresh enough to send new devices here."""
 SHUTDOWN_S = 2.0
 CLEANUP_S = 5.0
-BACKLOG = 1024
 STOCK_MAX = 50_000
 """Timers read at the start to count what is open; a real network has some hundreds."""
+_HTTP: dict[str, Any] = {
+    "access_log": None,
+    "auto_decompress": False,
+    "keepalive_timeout": QUIET_S,
+    "lingering_time": LINGER_S,
+}
 DRAIN_S = 20
 """The kind part of a stop takes no longer than this; what comes after is safe without it."""
 
@@ -74,6 +80,7 @@ class Place:
     first: Mapping[str, bytes] | None = field(default=None, repr=False)
     """Directory files to begin with, if the store holds none."""
     per_minute: Mapping[Call, int] = field(default_factory=dict)
+    connections_per_address: int = PER_ADDRESS_MAX
     woken: Mapping[tuple[str, str], Woken] = field(default_factory=dict, repr=False)
     """Who stands behind each (desk, handle): whom this relay can page."""
     room: Room | None = None
@@ -125,6 +132,7 @@ class Relay:
         }
         self.sessions = Sessions(self.exchange, clock, **parts)
         self.api = Api(self.sessions, clock=clock, **parts)
+        self.gate = Gate(self.metrics, clock, per_address=place.connections_per_address)
         self.ticker = Ticker(self.exchange, clock, self.metrics, log)
         self.auditor = Auditor(self.exchange, clock, self.metrics, log)
         self.pager = Pager(
@@ -173,6 +181,7 @@ class Relay:
                 self.auditor.run(),
                 self.pager.run(),
                 self.sessions.run(),
+                self.gate.run(),
                 self._watch(),
             )
         ]
@@ -184,7 +193,7 @@ class Relay:
             observed, place.observe_address, place.observe_port, "observe", None
         )
         self.port = await self._open(
-            self.api.application(), place.address, place.port, "listen", place.tls
+            self.api.application(), place.address, place.port, "listen", place.tls, self.gate
         )
         self._ready = True
         self.log.info(
@@ -248,9 +257,13 @@ class Relay:
         port: int,
         section: str,
         tls: ssl.SSLContext | None,
+        gate: Gate | None = None,
     ) -> int:
         runner = await self._runner(app)
-        site = web.TCPSite(runner, address, port, ssl_context=tls, backlog=BACKLOG)
+        if gate is None:
+            site = web.TCPSite(runner, address, port, ssl_context=tls, backlog=BACKLOG)
+        else:
+            site = Site(runner, address, port, gate, ssl_context=tls, **_HTTP)
         try:
             await site.start()
         except OSError as error:
@@ -266,13 +279,7 @@ class Relay:
         await web.SockSite(runner, self._bell_socket).start()
 
     async def _runner(self, app: web.Application) -> web.AppRunner:
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            handle_signals=False,
-            auto_decompress=False,
-            shutdown_timeout=SHUTDOWN_S,
-        )
+        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=SHUTDOWN_S, **_HTTP)
         await runner.setup()
         self._runners.append(runner)
         return runner

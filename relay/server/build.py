@@ -17,6 +17,7 @@ from relay.config import Config, Keys
 from relay.server import logs, tls
 from relay.server.app import Place, Relay
 from relay.server.clock import Clock
+from relay.server.gate import raise_files
 from relay.server.rates import Call
 from relay.server.source import read_pack
 from relay.store.place import FREE_BYTES_MIN
@@ -73,6 +74,7 @@ def place_of(config: Config, *, version: str) -> Place:
             Call.RECEIPT: config.limits.receipts_per_minute,
             Call.READ: config.limits.reads_per_minute,
         },
+        connections_per_address=config.limits.connections_per_address,
         woken=woken,
         room=config.room,
     )
@@ -83,7 +85,8 @@ def place_of(config: Config, *, version: str) -> Place:
 
 
 def relay_of(config: Config, clock: Clock, *, version: str) -> Relay:
-    """Return the relay of a configuration, not started."""
+    """Return the relay of a configuration, not started; and let this process open as many files as it may."""
+    raise_files()
     level = logging.getLevelNamesMapping()[config.level.upper()]
     log = logs.build(clock.now, level=level)
     place = place_of(config, version=version)

@@ -14,7 +14,10 @@ STORE_OPS = (
     *("commit", "keep", "put_directory", "put_prekeys", "purge"),
     *("lease_pages", "finish_page", "put_mark"),
 )
-LIMITS = ("rate", "body", "sessions", "slow_reader", "calls")
+LIMITS = (
+    *("rate", "body", "sessions", "slow_reader", "calls"),
+    *("slow_sender", "connections", "greeting"),
+)
 DESK_STATES = ("connected", "quiet", "unreachable", "never")
 DIRECTIONS = ("forward", "backward")
 EXPIRING = ("tls", "directory")

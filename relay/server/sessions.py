@@ -11,7 +11,7 @@ runs in memory inside a test. Nothing here is the truth: a session may end at an
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from structlog.typing import FilteringBoundLogger
 
@@ -83,8 +83,11 @@ class Sessions:
         """Return how many devices are connected."""
         return len(self._by_device)
 
-    async def serve(self, socket: Socket) -> None:
-        """Carry one connection from the challenge to its end. Never raises what the other side did."""
+    async def serve(self, socket: Socket, known: Callable[[], None] = lambda: None) -> None:
+        """Carry one connection from the challenge to its end. Never raises what the other side did.
+
+        *known* is called once the device has proven itself.
+        """
         if self.draining:
             await socket.close(RESTART, STOPPING)
             return
@@ -94,7 +97,7 @@ class Sessions:
             return
         self._greeting += 1
         try:
-            session = await self._greet(socket)
+            session = await self._greet(socket, known)
         finally:
             self._greeting -= 1
         if session is None:
@@ -107,7 +110,7 @@ class Sessions:
         finally:
             self._leave(session)
 
-    async def _greet(self, socket: Socket) -> Session | None:
+    async def _greet(self, socket: Socket, known: Callable[[], None]) -> Session | None:
         nonce = self._nonces.issue(self.clock.now())
         request = 0
         try:
@@ -129,6 +132,7 @@ class Sessions:
                 now = self.clock.now()
                 self._nonces.use(nonce, now)
                 member = await self.exchange.connect(frame.body, nonce, now)
+                known()
                 session = Session(self, socket, member)
                 await session.greet(request)
                 return session

@@ -19,8 +19,9 @@ from keys import directory as directories
 from keys import statement
 from keys.errors import Code, Refused
 from relay import errors
-from relay.server import api, outgoing, rates
+from relay.server import api, outgoing, rates, reading
 from relay.server.rates import Call
+from relay.server.reading import Lane
 from relay.wire import frames, receipt
 from relay.wire.frames import Frame, Type
 
@@ -172,7 +173,7 @@ async def test_a_body_that_grows_too_large_is_refused_while_it_comes(relay: Runn
         assert (status, code_of(body)) == (413, Code.E_TOO_LARGE)
     except aiohttp.ClientConnectionError:
         pass  # the relay has hung up on what still came: as good
-    assert relay.relay.api._reading == 0
+    assert relay.relay.api.reading.held(Lane.STRANGERS) == 0
     hits = relay.relay.metrics.registry.get_sample_value
     assert hits("relay_limit_hits_total", {"limit": "body"}) == 1
 
@@ -216,7 +217,7 @@ async def test_bodies_that_began_together_share_one_limit(
     relay: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Room is counted while bytes come, not only when a body begins: whoever goes beyond it is sent away."""
-    monkeypatch.setattr(api, "READING_BYTES_MAX", 3000)
+    monkeypatch.setitem(reading.TOTAL_BYTES_MAX, Lane.STRANGERS, 3000)
     lines = [await begun(relay, "POST /v1/receipts", 2000) for _each in range(3)]
     for _reader, writer in lines:
         writer.write(bytes(1500))

@@ -52,7 +52,7 @@ def test_the_example_is_a_configuration_and_its_comments_are_the_defaults() -> N
     as_it_is, spelt_out = (parse(tomllib.loads(one), PATH) for one in (text, every))
 
     assert as_it_is == spelt_out
-    assert len(re.findall(r"^\w+ = ", every, re.MULTILINE)) == 22
+    assert len(re.findall(r"^\w+ = ", every, re.MULTILINE)) == 23
     assert load(EXAMPLE).service == as_it_is.service
 
 
