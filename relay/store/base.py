@@ -40,6 +40,8 @@ then.
 """
 PAGE_STATES = ("ready", "leased", "sent", "failed", "cancelled", "expired")
 """A page waits, is under way with a pager, or has come to one of four ends."""
+BLOBS_PER_CHANGE_MAX = 16
+"""As many as a message has attachments (PROTOCOL 15)."""
 LOST = "unknown"
 """The result of an attempt whose lease ended before anybody said what came of it."""
 
@@ -140,6 +142,20 @@ class PageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class BlobRow:
+    """A blob that is whole and on the disk: its file has the id for a name (relay.store.blobs)."""
+
+    id: str
+    size: int
+    since: int
+    """When it was last put: what no message names is kept for a day from then."""
+    desks: tuple[str, ...]
+    """Who put it, sorted: whose quota it uses, and who may name it."""
+    messages: tuple[str, ...]
+    """Ids of the messages that name it and whose envelope is here, in the order of arrival."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One step in the life of one message: everything that must become true together."""
 
@@ -173,6 +189,10 @@ class Change:
     """How many timers must stand for this message after the change, as the rules say it: what the
     auditor compares the timers with. 0: its life needs no watching any more.
     """
+    blobs: tuple[str, ...] = ()
+    """Given once, with the envelope: blobs that stay for as long as it does. Missing if one is not
+    here.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +217,13 @@ class Full:
     """Nothing was written: as many messages as allowed wait for *desk* already."""
 
     desk: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Nothing was written: the change names *blob*, which is not here, or not any more."""
+
+    blob: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +283,9 @@ class Store(Protocol):
     async def stop(self) -> None:
         """Finish what waits, then close; safe to call twice. Later calls raise Failed."""
 
-    async def commit(self, change: Change) -> Committed | Conflict | Full:
+    async def commit(self, change: Change) -> Committed | Conflict | Full | Missing:
         """Make *change* true as a whole if the message stands at ``change.expected``; else
-        Conflict, then Full, and nothing.
+        Conflict, then Full, then Missing, and nothing.
 
         Returns after the durability barrier: only then may anything be answered, pushed or paged. A
         repeat of a change that was committed is a Conflict with the version that it made.
@@ -331,6 +358,25 @@ class Store(Protocol):
     async def next_page(self) -> int | None:
         """Return when :meth:`lease_pages` will find the next one; None if nothing is under way."""
 
+    async def put_blob(self, blob: str, size: int, desk: str, now: int) -> None:
+        """Note that *desk* has put a blob whose file is whole and durable, or has put it again: it
+        is kept for a day from *now*, and for as long as a message names it.
+        """
+
+    async def blob(self, blob: str) -> BlobRow | None:
+        """Return what is known of a blob."""
+
+    async def blob_bytes(self, desk: str) -> int:
+        """Return the sum of the sizes of the blobs that a desk has put."""
+
+    async def blobs(self, after: str, limit: int) -> tuple[tuple[str, int], ...]:
+        """Return at most *limit* blobs (id, size) with an id behind *after*, ascending; "" begins."""
+
+    async def drop_blobs(self, before: int, limit: int) -> tuple[str, ...]:
+        """Forget at most *limit* blobs that no message names and that were last put at *before* or
+        earlier, by (since, id); return their ids: only then may their files go.
+        """
+
     async def mark(self, name: str) -> int:
         """Return a number that was put, 0 if there is none."""
 
@@ -361,7 +407,8 @@ class Store(Protocol):
         """Delete at most *limit* envelopes with drop_after <= *now*, then prekeys and then pages
         whose end is 30 days past; return how many.
 
-        States, statements, log and mailbox entries stay.
+        With an envelope goes what its message says of blobs: :meth:`drop_blobs` finds those that no
+        message names any more. States, statements, log and mailbox entries stay.
         """
 
     async def log(self) -> Frontier:
@@ -384,7 +431,7 @@ class Store(Protocol):
 
     async def counts(self) -> Mapping[str, int]:
         """Return numbers for metrics, cheaply: messages, envelopes, statements, entries, waiting,
-        open, log, timers; ``timers_KIND`` for each kind that is armed and ``pages_STATE`` for each
+        open, log, blobs, blob_bytes, timers; ``timers_KIND`` for each kind that is armed and ``pages_STATE`` for each
         state.
 
         *open* counts the messages that must have a timer, *waiting* the pairs of message and desk.

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from relay.store.base import (
+    BLOBS_PER_CHANGE_MAX,
     ENTRY_KINDS,
     INTEGER_MAX,
     NAME_MAX,
@@ -57,6 +58,12 @@ def check_change(change: Change) -> None:
     check_integer(change.waiting_max)
     check_integer(change.drop_after)
     check_integer(change.open)
+    for blob in change.blobs:
+        raw(blob)
+    if change.blobs and (change.envelope is None or len(set(change.blobs)) != len(change.blobs)):
+        raise ValueError("Blobs are named with the envelope, each once.")
+    if len(change.blobs) > BLOBS_PER_CHANGE_MAX:
+        raise ValueError(f"A change names at most {BLOBS_PER_CHANGE_MAX} blobs.")
 
 
 def check_statements(statements: Sequence[Kept]) -> None:
@@ -87,6 +94,14 @@ def check_result(state: str, result: str) -> None:
         raise ValueError(f"Not a state of a page: {state[:80]!r}.")
     if result:
         check_name(result)
+
+
+def check_blob(blob: str, size: int, desk: str, now: int) -> None:
+    """Raise ValueError unless a blob's id, size, desk and time are such."""
+    raw(blob)
+    check_name(desk)
+    check_integer(size)
+    check_integer(now)
 
 
 def check_prekeys(rows: Sequence[PrekeyRow]) -> None:

@@ -8,6 +8,7 @@ of its entries.
 
 import hashlib
 
+from relay.store import blobrows
 from relay.store.base import damaged
 from relay.store.journal import Connection, Journal
 
@@ -66,7 +67,7 @@ def look(connection: Connection, journal: Journal) -> list[str]:
     (lost,) = connection.execute(_LOST).fetchone()
     if lost:
         found.append(f"{lost} mailbox entries point to a statement that is not there.")
-    return found + _damaged(connection)
+    return found + blobrows.findings(connection) + _damaged(connection)
 
 
 def _damaged(connection: Connection) -> list[str]:

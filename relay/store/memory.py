@@ -25,6 +25,7 @@ from relay.store.base import (
     Entry,
     Full,
     Kept,
+    Missing,
     PageRow,
     PrekeyRow,
     Stored,
@@ -42,6 +43,7 @@ from relay.store.checks import (
     check_result,
     check_statements,
 )
+from relay.store.memory_blobs import MemoryBlobs
 
 
 @dataclass(slots=True)
@@ -62,11 +64,12 @@ class _Mailbox:
     waiting: set[str] = field(default_factory=set)
 
 
-class MemoryStore:
+class MemoryStore(MemoryBlobs):
     """A store in memory. Each operation runs to its end without waiting, so each is atomic."""
 
     def __init__(self) -> None:
         """Begin empty; :meth:`start` gives the epoch."""
+        super().__init__()
         self.epoch = 0
         self._running = False
         self._messages: dict[str, _Message] = {}
@@ -93,7 +96,7 @@ class MemoryStore:
         if not self._running:
             raise Failed("The store is not running.", hint="Await start() first.", exit_code=75)
 
-    async def commit(self, change: Change) -> Committed | Conflict | Full:
+    async def commit(self, change: Change) -> Committed | Conflict | Full | Missing:
         """Make the change as a whole, or say why not."""
         self._must_run()
         check_change(change)
@@ -101,8 +104,8 @@ class MemoryStore:
         version = there.version if there else 0
         if version != change.expected:
             return Conflict(version)
-        if full := self._full(change):
-            return full
+        if refused := self._full(change) or self._missing(change):
+            return refused
         coming = {statement.sid for statement in change.statements}
         for entry in change.entries:
             if entry.kind == "statement" and not (
@@ -113,6 +116,7 @@ class MemoryStore:
         if there is None:
             there = _Message(len(self._messages) + 1, 0, b"", change.envelope, 0)
             self._messages[change.msg] = there
+            self._name_blobs(change)
         there.version, there.state = change.expected + 1, change.state
         there.drop_after = change.drop_after or there.drop_after
         self._keep(change.statements)
@@ -348,6 +352,7 @@ class MemoryStore:
         ]
         for message in late:
             message.envelope = None
+        self._let_go({msg for msg, one in self._messages.items() if one.envelope is None})
         ended = [row for row in self._prekeys.values() if row.not_after + PREKEY_KEPT_AFTER <= now]
         ended = sorted(ended, key=lambda row: (row.not_after, row.sid))[: max(limit, 0) - len(late)]
         for row in ended:
@@ -414,6 +419,7 @@ class MemoryStore:
             "waiting": sum(len(one.waiting) for one in self._mailboxes.values()),
             "open": sum(one.open > 0 for one in self._messages.values()),
             "log": self._frontier.size,
+            **self._count_blobs(),
             "timers": len(kinds),
             **{f"timers_{kind}": kinds.count(kind) for kind in set(kinds)},
             **{f"pages_{state}": states.count(state) for state in PAGE_STATES},

@@ -21,19 +21,18 @@ from relay.store.base import (
     Delivery,
     Full,
     Kept,
-    PageRow,
+    Missing,
     PrekeyRow,
     Stored,
     Timer,
     raw,
 )
+from relay.store.calls import Calls
 from relay.store.checks import (
     check_change,
     check_directory,
     check_integer,
-    check_name,
     check_prekeys,
-    check_result,
     check_statements,
 )
 from relay.store.failures import damaged_file, explain
@@ -53,7 +52,7 @@ AUDIT_ROWS = 2000
 T = TypeVar("T")
 
 
-class SqliteStore:
+class SqliteStore(Calls):
     """The contract over one SQLite file."""
 
     def __init__(
@@ -91,7 +90,7 @@ class SqliteStore:
             await writer.on_thread(self._open, now)
         except BaseException as error:
             await self._leave(writer)
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | OSError):
                 raise self._explain(error) from error
             raise
         self._writer = writer
@@ -231,7 +230,7 @@ class SqliteStore:
             raise Failed("The store is not running.", hint="Await start() first.", exit_code=75)
         return self._writer
 
-    async def commit(self, change: Change) -> Committed | Conflict | Full:
+    async def commit(self, change: Change) -> Committed | Conflict | Full | Missing:
         """Make the change as a whole, or say why not."""
         self._running()
         check_change(change)
@@ -286,39 +285,6 @@ class SqliteStore:
             if not after:
                 break
         return tuple(found[: max(limit, 0)])
-
-    async def lease_pages(self, now: int, until: int, limit: int) -> tuple[PageRow, ...]:
-        """Give pages to a pager; cancel what is settled."""
-        check_integer(now)
-        check_integer(until)
-        return await self._write(self._tables.pages.lease, now, until, limit)
-
-    async def finish_page(
-        self, page: str, attempt: int, state: str, result: str, not_before: int
-    ) -> bool:
-        """Note what came of an attempt, if its lease still counts."""
-        check_result(state, result)
-        check_integer(not_before)
-        finish = self._tables.pages.finish
-        return await self._write(finish, raw(page), attempt, state, result, not_before)
-
-    async def pages(self, msg: str) -> tuple[PageRow, ...]:
-        """Return a message's pages."""
-        return await self._read(self._tables.pages.about, raw(msg))
-
-    async def next_page(self) -> int | None:
-        """Return when a page will be there to be leased."""
-        return await self._read(self._tables.pages.next)
-
-    async def mark(self, name: str) -> int:
-        """Return a number."""
-        return await self._read(self._tables.pages.mark, name)
-
-    async def put_mark(self, name: str, value: int) -> None:
-        """Keep a number."""
-        check_name(name)
-        check_integer(value)
-        await self._write(self._tables.pages.put_mark, name, value)
 
     async def put_directory(
         self, version: int, files: Mapping[str, bytes], pins: bytes, log: Sequence[str]
@@ -383,7 +349,7 @@ class SqliteStore:
         try:
             await writer.on_thread(self._copy_out, path, part, writer)
             await asyncio.to_thread(self._seal, part, path, _everything)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise Failed(f"The backup to {path} failed ({error}).", exit_code=73) from error
         finally:
             part.unlink(missing_ok=True)
@@ -423,6 +389,7 @@ class SqliteStore:
         """Verify a copy, mark it as one and give it its name."""
         copy = sqlite3.connect(part, isolation_level=None)
         try:
+            copy.execute("PRAGMA locking_mode = EXCLUSIVE")  # leaves no shared memory beside it
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, to be carried away
             if found := look(copy):
                 raise Failed(

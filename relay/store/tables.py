@@ -25,11 +25,13 @@ from relay.store.base import (
     Entry,
     Full,
     Kept,
+    Missing,
     PrekeyRow,
     Stored,
     damaged,
     raw,
 )
+from relay.store.blobrows import BlobTable
 from relay.store.journal import Connection, Journal
 from relay.store.pages import Pages
 from relay.store.timers import Timers
@@ -70,6 +72,7 @@ class Tables:
         self.journal = Journal(connection)
         self.pages = Pages(connection)
         self.timers = Timers(connection)
+        self.blobs = BlobTable(connection)
         (self._envelopes,) = connection.execute("SELECT envelopes FROM store").fetchone()
         (self._arrivals,) = connection.execute(
             "SELECT coalesce(max(arrival), 0) FROM message"
@@ -90,7 +93,7 @@ class Tables:
 
     # Writing
 
-    def commit(self, change: Change) -> Committed | Conflict | Full:
+    def commit(self, change: Change) -> Committed | Conflict | Full | Missing:
         """Judge and stage a change that :func:`base.check_change` has passed."""
         msg = raw(change.msg)
         row = self._messages.get(msg) or self._find(msg)
@@ -102,6 +105,9 @@ class Tables:
         steps = self._steps(change, row.arrival)
         if isinstance(steps, Full):
             return steps
+        blobs = self.blobs.find(change.blobs)
+        if isinstance(blobs, Missing):
+            return blobs
         self._check_refs(change)
 
         # From here on nothing is refused.
@@ -126,6 +132,7 @@ class Tables:
             self.timers.stage(change.msg, change.disarm, change.arm)
         if change.pages or change.unpage:
             self.pages.stage(row.arrival, change.pages, unpage=change.unpage)
+        self.blobs.use(row.arrival, blobs)
         return Committed(row.version, seqs)
 
     def _find(self, msg: bytes) -> _Row | None:
@@ -246,6 +253,7 @@ class Tables:
             (now, max(limit, 0)),
         ).fetchall()
         executemany("DELETE FROM envelope WHERE arrival = ?", late)
+        self.blobs.let_go(late)
         executemany("UPDATE message SET drop_after = NULL WHERE arrival = ?", late)
         self._envelopes -= len(late)
         ended = execute(
@@ -307,6 +315,7 @@ class Tables:
             executemany("DELETE FROM waiting WHERE desk = ? AND arrival = ?", ended)
         self.timers.flush()
         self.pages.flush()
+        self.blobs.flush()
         if (self._envelopes, self.journal.statements) != self._counted:
             self._connection.execute(
                 "UPDATE store SET envelopes = ?, statements = ?",
@@ -333,6 +342,18 @@ class Tables:
         if hashlib.sha256(found[0]).digest() != msg:
             raise damaged(msg.hex())
         return found[0]
+
+    def version(self, msg: bytes) -> int:
+        """Return the version at which a message stands, what is staged included; 0 if it is not here."""
+        row = self._messages.get(msg) or self._find(msg)
+        return row.version if row else 0
+
+    def scan(self, after: int, limit: int) -> list[tuple[int, bytes, bytes]]:
+        """Return (arrival, msg, state) of the messages that arrived after number *after*, in order."""
+        return self._connection.execute(
+            "SELECT arrival, msg, state FROM message WHERE arrival > ? ORDER BY arrival LIMIT ?",
+            (after, limit),
+        ).fetchall()
 
     def mailbox(self, desk: str, after: int, limit: int) -> tuple[Delivery, ...]:
         """Return the entries after a cursor."""
@@ -377,6 +398,16 @@ class Tables:
             for device, hint, start, end, received, sid, wire in found
         )
 
+    def all_prekeys(self) -> list[PrekeyRow]:
+        """Return every prekey that is kept."""
+        found = self._connection.execute(
+            "SELECT desk, device, hint, not_before, not_after, received, sid, wire FROM prekey"
+        )
+        return [
+            PrekeyRow(desk, device.hex(), hint, start, end, received, sid.hex(), wire)
+            for desk, device, hint, start, end, received, sid, wire in found
+        ]
+
     def counts(self) -> dict[str, int]:
         """Return the numbers; only pages are counted, and they are few."""
         return {
@@ -387,6 +418,7 @@ class Tables:
             "waiting": sum(desk.waiting for desk in self._desks.values()),
             "open": self._open,
             "log": self.journal.frontier.size,
+            **self.blobs.counts(),
             "timers": sum(self.timers.counts.values()),
             **{f"timers_{kind}": count for kind, count in self.timers.counts.items() if count},
             **self.pages.counts(),

@@ -69,6 +69,7 @@ def changes(draw: st.DrawFn) -> Change:
             for number in draw(st.lists(st.integers(0, 5), max_size=3))
         ),
         draw(st.integers(0, 2)),
+        tuple(map(digest, draw(st.lists(st.sampled_from("lmn"), max_size=2)))),
     )
 
 
@@ -104,7 +105,7 @@ class Both(RuleBasedStateMachine):
         if change.expected < 0:
             there = self.loop.run_until_complete(self.model.load(change.msg))
             change = replace(change, expected=there.version if there else 0)
-        return change if change.expected == 0 else replace(change, envelope=None)
+        return change if change.expected == 0 else replace(change, envelope=None, blobs=())
 
     @rule(change=changes())
     def commit(self, change: Change) -> None:
@@ -156,6 +157,32 @@ class Both(RuleBasedStateMachine):
             key, attempt = self.leases[-1 - which % len(self.leases)]
             self.both(lambda store: store.finish_page(key, attempt, state, state, at))
 
+    @rule(name=st.sampled_from("lmn"), desk=st.sampled_from(DESKS), at=TIMES)
+    def put_blob(self, name: str, desk: str, at: int) -> None:
+        """Put a blob, also again and by another desk."""
+        self.both(lambda store: store.put_blob(digest(name), ord(name), desk, at))
+
+    @rule(change=changes(), name=st.sampled_from("lmn"), before=TIMES, at=TIMES)
+    def commit_among_blobs(self, change: Change, name: str, before: int, at: int) -> None:
+        """A change that names blobs, in one batch with one that is put and those that are dropped."""
+        change = self.stand(change)
+
+        async def do(store: Store) -> object:
+            calls: list[Awaitable[object]] = [
+                store.put_blob(digest(name), ord(name), "AU", at),
+                store.commit(change),
+                store.drop_blobs(before, 9),
+            ]
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            return [ValueError if isinstance(one, ValueError) else one for one in answers]
+
+        self.both(do)
+
+    @rule(before=TIMES, limit=st.integers(0, 3))
+    def drop_blobs(self, before: int, limit: int) -> None:
+        """Drop what nobody needs."""
+        self.both(lambda store: store.drop_blobs(before, limit))
+
     @rule(name=st.sampled_from("xyz"), value=TIMES)
     def put_mark(self, name: str, value: int) -> None:
         """Put a mark."""
@@ -191,6 +218,9 @@ class Both(RuleBasedStateMachine):
             reads += [store.due(40, 99), store.due(99, 2), store.next_due()]
             reads += [store.unarmed(99), store.unarmed(1), store.next_page()]
             reads += [store.mark(name) for name in "xyz"]
+            reads += [store.blob(digest(name)) for name in "lmn"]
+            reads += [store.blob_bytes(desk) for desk in DESKS]
+            reads += [store.blobs("", 99), store.blobs(digest("m"), 1)]
             reads.append(store.log_entries(0, 999))
             return [store.epoch, *await asyncio.gather(*reads)]
 
