@@ -11,7 +11,8 @@ One connection carries one question; `watch` answers with a line for each event 
 hangs up. Only processes of the same account are answered: the folder is 0700, the socket 0600, and
 each side asks the kernel who the other one is. A table maps a verb to the method of
 :class:`~relay.desk.service.Desk` with the same name; nothing else can be called. No officer's key
-ever passes here: what arrives is signed already. The asking side is :mod:`relay.desk.remote`.
+ever passes here: what arrives is signed already. What opens an attachment passes as a message's
+text does. The asking side is :mod:`relay.desk.remote`.
 """
 
 import asyncio
@@ -42,12 +43,21 @@ VERBS: Mapping[str, Mapping[str, type]] = MappingProxyType(
     {
         "status": {},
         "recipients": {"to": str, "backup": str},
-        "send": {"header": str, "statement": str, "body": str, "override_stale": bool},
+        "send": {
+            "header": str,
+            "statement": str,
+            "body": str,
+            "cek": str,
+            "staged": str,
+            "override_stale": bool,
+        },
         "record": {"statement": str},
         "inbox": {"all": bool},
         "sent": {"all": bool},
         "phone": {"desk": str},
         "show": {"msg": str},
+        "attachments": {"msg": str},
+        "unlock": {"msg": str, "number": int},
         "timeline": {"msg": str},
         "wait": {"msg": str, "kind": str, "seconds": int},
         "backup": {"path": str},
@@ -74,7 +84,14 @@ class Verbs(Protocol):
         """Return what an officer sees of a desk before sealing."""
 
     async def send(
-        self, header: str, statement: str, body: str, *, override_stale: bool = False
+        self,
+        header: str,
+        statement: str,
+        body: str,
+        *,
+        cek: str = "",
+        staged: str = "",
+        override_stale: bool = False,
     ) -> dict[str, Any]:
         """Keep a signed message in the outbox; the link sends it."""
 
@@ -92,6 +109,12 @@ class Verbs(Protocol):
 
     async def show(self, msg: str) -> dict[str, Any]:
         """Return one opened message."""
+
+    async def attachments(self, msg: str) -> dict[str, Any]:
+        """Return how far each attachment of a message is."""
+
+    async def unlock(self, msg: str, number: int) -> dict[str, Any]:
+        """Return where one attachment stands sealed, and what opens it."""
 
     async def timeline(self, msg: str) -> dict[str, Any]:
         """Return every proven step of one message."""

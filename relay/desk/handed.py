@@ -3,10 +3,12 @@
 from keys import suite
 from keys.errors import Code, Refused
 from keys.identity import Signer
+from keys.statement import ORIGIN_BYTES_MAX, decode, peek
 from relay.desk.roster import Roster
-from relay.wire import content, receipt
+from relay.wire import content, fields, receipt
 from relay.wire.content import Opened
 from relay.wire.envelope import Header
+from relay.wire.receipt import ATTACHMENTS_MAX
 
 
 def as_the_recipient(
@@ -33,7 +35,7 @@ def as_the_recipient(
         "to": top.to,
         "relay": roster.service,
         "header_sha256": top.sha256,
-        "blobs": [],
+        "blobs": _blobs(wire),
         "replaces": "",
         "created": now,
     }
@@ -53,3 +55,13 @@ def as_the_recipient(
             hint="Ask your desk's management: keys enrol.",
         )
     return opened
+
+
+def _blobs(wire: bytes) -> list[str]:
+    """Return the blobs that a statement names, before anything of it was verified; E_ENCODING for another form."""
+    named = decode(peek(wire, limit=ORIGIN_BYTES_MAX).payload).get("attachments")
+    if not isinstance(named, list) or len(named) > ATTACHMENTS_MAX:
+        return []
+    return [
+        one["blob"] for one in named if isinstance(one, dict) and fields.identifier(one.get("blob"))
+    ]

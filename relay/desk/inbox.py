@@ -5,6 +5,8 @@
     copy -> open_message (every check, in its order) -> replay cache -> ONE commit of
             message, message id, replay entry, submission, accepted, delivered   -> and only then is `delivered` posted
 
+Attachments are fetched afterwards; `delivered` does not wait for them (:mod:`relay.desk.downloads`).
+
 Nothing is shown before that commit, and nothing is posted before it. A crash on either side of it repeats a step that
 changes nothing the second time.
 """
@@ -17,6 +19,7 @@ from keys import suite
 from keys.errors import Code, Refused
 from keys.identity import Signer
 from relay.desk.archive import Archive, Row
+from relay.desk.attachments import Attachments
 from relay.desk.letters import ACKNOWLEDGE, NOTHING, READ, SETTLING, Alias, Letter, Letters, Way
 from relay.desk.notes import Notes
 from relay.desk.records import Records, sid_of
@@ -95,6 +98,7 @@ class Inbox:
         self._notes = notes
         self._vigil = vigil
         self._device = device
+        self._attachments = Attachments(archive)
 
     def known(self, msg: str) -> bool:
         """Whether this copy needs not be fetched: opened, sent from here, failed for good, or parked with its bytes."""
@@ -185,6 +189,7 @@ class Inbox:
             if not shown_before:
                 self._letters.put(letter)
                 self._letters.remember(sid, header.expires)
+            self._attachments.expect(letter, opened.cek)
             self._letters.name(Alias(copy.msg, sid, way, now, header.expires))
             self._records.keep(opened.submission, header.sender, now)
             lie = self._keep_accepted(copy, now)
@@ -353,4 +358,5 @@ def _shown(msg: str, letter: Letter) -> Event:
         "mode": header.mode,
         "ack_by": header.ack_by,
         "revoked": letter.revoked,
+        "attachments": len(letter.statement["attachments"]),
     }

@@ -2,10 +2,11 @@
 
 ::
 
-    dial -> challenge, connect -> directory -> prekeys -> RESUME(cursor) -> three tasks until the line breaks:
+    dial -> challenge, connect -> directory -> prekeys -> RESUME(cursor) -> tasks until the line breaks:
         mailbox   pushes in order -> pickup -> inbox / intake (durable) -> cursor -> SEEN
         post      receipts until `recorded`, then messages until `accepted`, then what was parked
         keep      directory every ten minutes, prekeys four weeks ahead, old secrets destroyed
+        lanes     attachments up and down, beside the rest (transfers.py)
 
 The truth is in the archive: every task may be cut off anywhere and finds the rest of its work there. A relay that lies
 (another's name, a signature that does not verify, bytes that were not asked for) makes an event and a note; it cannot
@@ -31,6 +32,7 @@ from relay.desk.outbox import Outbox
 from relay.desk.records import Post, Records
 from relay.desk.roster import REFRESH_EVERY_S, Roster, TurnedDown
 from relay.desk.session import Session
+from relay.desk.transfers import Transfers
 from relay.wire import frames, receipt
 from relay.wire.frames import Frame, Type
 
@@ -65,6 +67,7 @@ class Link:
         intake: Intake,
         outbox: Outbox,
         notes: Notes,
+        transfers: Transfers,
         device: Signer,
         tell: Callable[[Event], None],
     ) -> None:
@@ -79,6 +82,7 @@ class Link:
         self._intake = intake
         self._outbox = outbox
         self._notes = notes
+        self._transfers = transfers
         self._device = device
         self._tell = tell
         self._work = asyncio.Event()
@@ -98,6 +102,7 @@ class Link:
     def wake(self) -> None:
         """There is something to post or to send."""
         self._work.set()
+        self._transfers.wake()
 
     # Coming back, again and again
 
@@ -154,7 +159,10 @@ class Link:
             event["clock_offset"] = self._clock.offset
         self._tell(event)
         await _first(
-            self._read_mailbox(session), self._send_out(session), self._keep_house(session)
+            self._read_mailbox(session),
+            self._send_out(session),
+            self._keep_house(session),
+            *self._transfers.lanes(session.bearer, self._work.set),
         )
 
     # Where the mailbox stands
@@ -187,13 +195,12 @@ class Link:
     async def _resume(self, session: Session) -> None:
         epoch, seq = self.cursor()
         body = frames.pack(Type.RESUME, {"epoch": epoch, "seq": seq})
-        found = statement.decode(await session.ask(Type.RESUME, body))
-        if found.get("epoch") != epoch:
+        found = frames.answered(Type.RESUME, await session.ask(Type.RESUME, body))
+        if found["epoch"] != epoch:
             raise ConnectionError("The relay's store changed while the session began.")
-        start = found.get("seq")
-        if isinstance(start, int) and start < seq:
+        if found["seq"] < seq:
             with self._archive.commit():
-                self._set_cursor(epoch, start)
+                self._set_cursor(epoch, found["seq"])
 
     # What comes in
 
@@ -302,6 +309,7 @@ class Link:
                 self._take_copy(copy)
             for result in self._inbox.retry(now):
                 self._hear(result.event)
+            self._transfers.wake()
             await self._until_due()
 
     async def _until_due(self) -> None:

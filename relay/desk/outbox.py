@@ -2,34 +2,36 @@
 
 ::
 
-    waiting --(sealed, submitted)--> accepted --(delivered, or a terminal statement)--> done
-       ^                                |
-       '---- another store epoch -------'        refused: no repeat can help; the officer is told
+    uploading --> waiting --(sealed, submitted)--> accepted --(delivered, or a terminal statement)--> done
+       ^             ^                                |
+       '-------------'------ another store epoch -----'      refused: no repeat can help; the officer is told
 
 Everything that a repeat needs is kept in one commit before the first byte leaves: the same envelope goes out again and
 again until the relay's signed ``accepted`` is here. A re-seal (a device was enrolled or revoked, or nobody could open
-the first copy) changes stanzas only: header, content key, statement and body stay, and no officer is needed.
+the first copy) changes stanzas only: header, content key, statement, body and attachments stay, and no officer is
+needed. A message with attachments waits (*uploading*) until the relay has them; :mod:`relay.desk.uploads` sees to that.
 """
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
 from typing import Any
 
 from keys import suite
 from keys.errors import Code, Refused
 from keys.identity import Signer
-from keys.statement import Statement, decode, peek
+from keys.statement import decode, peek
 from relay.desk import proof
-from relay.desk.archive import Archive, Row
+from relay.desk.archive import Archive
+from relay.desk.attachments import Attachments
 from relay.desk.clock import ComparedClock
 from relay.desk.letters import Alias, Letter, Letters, Way
 from relay.desk.notes import Notes
 from relay.desk.records import Records
 from relay.desk.roster import REFRESH_BEFORE_SENDING_S, Ask, Roster, TurnedDown, telephone
-from relay.desk.shelves import ACCEPTED, DONE, REFUSED, WAITING
+from relay.desk.sending import Sending, submission
+from relay.desk.shelves import ACCEPTED, DONE, REFUSED, UPLOADING, WAITING
 from relay.desk.vigil import Vigil
-from relay.wire import content, frames, receipt
+from relay.wire import content, frames
 from relay.wire.envelope import Header
 from relay.wire.frames import Type
 
@@ -62,24 +64,6 @@ _FINAL = frozenset(
 Event = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """One text on its way, under its current message id ; "" while it is not sealed yet."""
-
-    letter: Letter
-    msg: str
-    state: str
-    attempts: int
-    replaces: str
-    resent: bool
-    stale: bool
-    """The officer overrode an expired directory for this message (PROTOCOL 8.5)."""
-    cek: bytes = field(repr=False)
-    envelope: bytes = field(repr=False)
-    submission: bytes = field(repr=False)
-    reason: str
-
-
 class Outbox:
     """The way out of one device."""
 
@@ -104,16 +88,20 @@ class Outbox:
         self._vigil = vigil
         self._device = device
         self._clock = clock
+        self._attachments = Attachments(archive)
         self._turn = asyncio.Lock()
 
-    def add(self, letter: Letter, *, stale: bool) -> None:
-        """Keep a signed message to be sent; one commit, and a repeat changes nothing."""
+    def add(self, letter: Letter, *, stale: bool, cek: bytes = b"") -> None:
+        """Keep a signed message to be sent; one commit, and a repeat changes nothing.
+
+        *cek*: the content key, if attachments were sealed under it before.
+        """
         if self._archive.count("outbox", "id = ?", (letter.sid,)):
             return
         header = letter.header
         clear: dict[str, int | str] = {
             "msg": "",
-            "state": WAITING,
+            "state": UPLOADING if letter.statement["attachments"] else WAITING,
             "rank": _RANK[header.priority],
             "attempts": 0,
             "next_at": 0,
@@ -123,7 +111,7 @@ class Outbox:
             "resent": 0,
             "stale": int(stale),
         }
-        cek = suite.random_bytes(suite.CEK_BYTES)
+        cek = cek or suite.random_bytes(suite.CEK_BYTES)
         with self._archive.commit():
             self._letters.put(letter)
             self._letters.remember(letter.sid, header.expires)
@@ -133,16 +121,21 @@ class Outbox:
                 clear,
                 {"cek": cek, "envelope": b"", "submission": b"", "reason": b""},
             )
+            self._attachments.send(letter, cek)
             self._vigil.keep(letter)
 
     def get(self, sid: str) -> Sending | None:
         """Return what is known of a message's way out; None if it was not sent from here."""
         row = self._archive.get("outbox", sid)
-        return self._sending(row) if row else None
+        if row is None:
+            return None
+        letter = self._letters.get(sid)
+        assert letter is not None, "A message and its outbox row are written in one commit."
+        return Sending.of(row, letter)
 
     def waiting(self) -> int:
         """Return how many messages nobody at the other end has yet."""
-        return self._archive.count("outbox", "state IN (?, ?)", (WAITING, ACCEPTED))
+        return self._archive.count("outbox", "state IN (?, ?, ?)", (UPLOADING, WAITING, ACCEPTED))
 
     def next_at(self) -> int | None:
         """Return when the next message is to be sent, seconds UTC; None if none waits."""
@@ -150,23 +143,6 @@ class Outbox:
             "outbox", "state = ?", (WAITING,), order="next_at", limit=1, columns=()
         )
         return int(rows[0]["next_at"]) if rows else None
-
-    def _sending(self, row: Row) -> Sending:
-        letter = self._letters.get(row["id"])
-        assert letter is not None, "A message and its outbox row are written in one commit."
-        return Sending(
-            letter,
-            row["msg"],
-            row["state"],
-            row["attempts"],
-            row["replaces"],
-            bool(row["resent"]),
-            bool(row["stale"]),
-            row["cek"],
-            row["envelope"],
-            row["submission"],
-            row["reason"].decode(),
-        )
 
     # Sending
 
@@ -318,31 +294,24 @@ class Outbox:
         """Sign a submission of this envelope and keep both, with the message id, before anything leaves."""
         now, sid = self._clock.now(), letter.sid
         msg = suite.sha256(sealed).hex()
-        submission = self._submission(letter.header, msg, len(sealed), replaces)
+        handed_in = submission(
+            letter,
+            sealed,
+            service=self._roster.service,
+            replaces=replaces,
+            now=now,
+            device=self._device,
+        )
         with self._archive.commit():
             self._archive.change(
                 "outbox",
                 sid,
                 {"msg": msg, "replaces": replaces},
-                {"envelope": sealed, "submission": submission.wire},
+                {"envelope": sealed, "submission": handed_in.wire},
             )
             if self._letters.alias(msg) is None:
                 self._letters.name(Alias(msg, sid, Way.SENT, now, letter.header.expires))
-            self._records.keep(submission, self._roster.desk, now, mine=True)
-
-    def _submission(self, header: Header, msg: str, size: int, replaces: str) -> Statement:
-        fields = {
-            "msg": msg,
-            "size": size,
-            "from": header.sender,
-            "to": header.to,
-            "relay": self._roster.service,
-            "header_sha256": header.sha256,
-            "blobs": [],
-            "replaces": replaces,
-            "created": self._clock.now(),
-        }
-        return receipt.make("submission", fields, self._device)
+            self._records.keep(handed_in, self._roster.desk, now, mine=True)
 
     @staticmethod
     def _age(sending: Sending, now: int) -> int:
@@ -355,6 +324,9 @@ class Outbox:
         sending = self.get(sid)
         if sending is None or not isinstance(refused, TurnedDown):
             return False
+        if refused.code is Code.E_BLOB_MISSING:
+            with self._archive.commit():
+                return self._upload_again(sid)
         if refused.code is Code.E_STALE_ROSTER:
             await self._roster.refresh(ask, self._clock.own())
             await self._seal(ask, sending, self._replaced_by_a_reseal(sending))
@@ -384,6 +356,7 @@ class Outbox:
             clear: dict[str, int | str] = {"next_at": now + HELD_S}
             if final:
                 clear["state"] = REFUSED
+                self._attachments.release(sid)
             self._archive.change("outbox", sid, clear, {"reason": reason.encode()})
         if reason == sending.reason:
             return []
@@ -399,12 +372,11 @@ class Outbox:
             return
         kinds = self._records.kinds([alias.msg for alias in self._letters.aliases(sid)])
         if kinds & SETTLED:
-            if rows[0]["state"] == WAITING and rows[0]["attempts"] and "accepted" not in kinds:
+            unsaid = rows[0]["state"] in {WAITING, UPLOADING} and "accepted" not in kinds
+            if unsaid and rows[0]["attempts"]:
                 return  # it has arrived, but its acceptance got lost on the way: ask for that proof once more
             # The content key stays: with it the desk can show a court what exactly it sealed (PROTOCOL 14).
-            self._archive.change(
-                "outbox", sid, {"state": DONE}, {"envelope": b"", "submission": b"", "reason": b""}
-            )
+            self.withdraw(sid)
         elif rows[0]["state"] == ACCEPTED and not rows[0]["resent"]:
             self._resend_unopenable(sid, rows[0]["msg"])
 
@@ -425,16 +397,37 @@ class Outbox:
             )
 
     def withdraw(self, sid: str) -> None:
-        """Stop sending a message whose officer withdrew it. Called inside a commit."""
+        """Stop sending a message that has arrived, or that its officer withdrew. Called inside a commit."""
         self._archive.change(
             "outbox", sid, {"state": DONE}, {"envelope": b"", "submission": b"", "reason": b""}
         )
+        self._attachments.release(sid)
+
+    # Attachments
+
+    def uploaded(self, sid: str) -> None:
+        """Send a message whose attachments the relay has, or whose time is over. Called inside a commit."""
+        if self._archive.count("outbox", "id = ? AND state = ?", (sid, UPLOADING)):
+            self._archive.change("outbox", sid, {"state": WAITING, "next_at": 0})
+
+    def _upload_again(self, sid: str) -> bool:
+        if not self._attachments.upload_again(sid, self._clock.now()):
+            return False
+        self._archive.change("outbox", sid, {"state": UPLOADING})
+        return True
+
+    def give_up(self, sid: str, refused: Refused) -> list[Event]:
+        """An attachment can never be uploaded: the officer is told, and sends the message anew."""
+        with self._archive.commit():
+            self.uploaded(sid)
+        return self._put_off(sid, TurnedDown(refused.code, refused.text, hint=refused.hint))
 
     def submit_again(self) -> int:
         """The relay's store is another one: everything that nobody confirmed is submitted again. Inside a commit."""
         rows = self._archive.find("outbox", "state = ?", (ACCEPTED,), columns=())
         for row in rows:
-            self._archive.change("outbox", row["id"], {"state": WAITING, "next_at": 0})
+            if not self._upload_again(row["id"]):
+                self._archive.change("outbox", row["id"], {"state": WAITING, "next_at": 0})
         return len(rows)
 
     def hurry(self) -> None:

@@ -36,11 +36,22 @@ class Remote:
         return await self._ask("recipients", {"to": to, "backup": backup})
 
     async def send(
-        self, header: str, statement: str, body: str, *, override_stale: bool = False
+        self,
+        header: str,
+        statement: str,
+        body: str,
+        *,
+        cek: str = "",
+        staged: str = "",
+        override_stale: bool = False,
     ) -> dict[str, Any]:
         """Hand a signed message over; the running desk keeps it in its outbox and sends it."""
-        arguments = {"header": header, "statement": statement, "body": body}
-        return await self._ask("send", {**arguments, "override_stale": override_stale})
+        signed = {"header": header, "statement": statement, "body": body}
+        sealed = {"cek": cek, "staged": staged}
+        # What was attached is opened once in full before it is kept.
+        patience = ANSWER_SECONDS * (5 if staged else 1)
+        arguments = {**signed, **sealed, "override_stale": override_stale}
+        return await self._ask("send", arguments, patience=patience)
 
     async def record(self, statement: str) -> dict[str, Any]:
         """Hand over an officer's signed statement about a message."""
@@ -61,6 +72,14 @@ class Remote:
     async def show(self, msg: str) -> dict[str, Any]:
         """Return one opened message."""
         return await self._ask("show", {"msg": msg})
+
+    async def attachments(self, msg: str) -> dict[str, Any]:
+        """Return how far each attachment of a message is."""
+        return await self._ask("attachments", {"msg": msg})
+
+    async def unlock(self, msg: str, number: int) -> dict[str, Any]:
+        """Return where one attachment stands sealed, and what opens it."""
+        return await self._ask("unlock", {"msg": msg, "number": number})
 
     async def timeline(self, msg: str) -> dict[str, Any]:
         """Return every proven step of one message."""

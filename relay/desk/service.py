@@ -18,8 +18,10 @@ from keys.statement import decode, peek, unb64u
 from relay import errors
 from relay.desk import phone
 from relay.desk.archive import Archive
+from relay.desk.carrier import Carrier
 from relay.desk.clock import Clock, ComparedClock, wrong
 from relay.desk.dial import Dial
+from relay.desk.downloads import Downloads
 from relay.desk.handed import as_the_recipient
 from relay.desk.inbox import Inbox
 from relay.desk.intake import Intake, said
@@ -30,6 +32,9 @@ from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
 from relay.desk.records import Records
 from relay.desk.roster import REFRESH_BEFORE_SENDING_S, Roster, telephone
+from relay.desk.spool import Spool, spool_of
+from relay.desk.transfers import Transfers
+from relay.desk.uploads import Uploads
 from relay.desk.views import Views
 from relay.desk.vigil import Vigil
 from relay.desk.watching import Watching
@@ -57,8 +62,12 @@ class Desk:
         archive: Archive,
         clock: Clock,
         dial: Dial,
+        carrier: Carrier | None = None,
     ) -> None:
-        """Put the rooms together; nothing is sent before :meth:`run`. *device* signs machine acts only."""
+        """Put the rooms together; nothing is sent before :meth:`run`. *device* signs machine acts only.
+
+        Attachments stand beside the archive, and go by *carrier*; without one they wait.
+        """
         self._archive = archive
         self._device = device
         self._clock = ComparedClock(clock)
@@ -83,7 +92,17 @@ class Desk:
             self._vigil,
             desk=desk,
         )
-        self._views = Views(*shelves, self._outbox, lives, self._vigil)
+        self._spool = Spool(spool_of(archive))
+        files = archive, self._spool, self._letters
+        self._uploads = Uploads(*files, self._outbox, self._notes, self._clock)
+        self._downloads = Downloads(*files, self._notes, self._clock)
+        self._transfers = Transfers(
+            *(archive, self._spool, self._uploads, self._downloads),
+            *(self._clock, carrier, self._tell),
+        )
+        self._views = Views(
+            *shelves, self._outbox, lives, self._vigil, enclosed=self._transfers.shown
+        )
         self._watching = Watching()
         self._stopping = asyncio.Event()
         self._link = Link(
@@ -97,6 +116,7 @@ class Desk:
             intake=self._intake,
             outbox=self._outbox,
             notes=self._notes,
+            transfers=self._transfers,
             device=device,
             tell=self._tell,
         )
@@ -107,6 +127,7 @@ class Desk:
 
     async def run(self) -> None:
         """Keep the line to the relay until :meth:`stop`. Failed if the archive breaks: nothing is promised then."""
+        self._transfers.begin()
         parts = [
             asyncio.ensure_future(self._link.run()),
             asyncio.ensure_future(self._vigil.run(self._clock, self._tell)),
@@ -121,6 +142,7 @@ class Desk:
             for part in parts:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
+            await self._transfers.close()
             self._watching.end()
 
     async def stop(self) -> None:
@@ -234,13 +256,21 @@ class Desk:
     # Sending
 
     async def send(
-        self, header: str, statement: str, body: str, *, override_stale: bool = False
+        self,
+        header: str,
+        statement: str,
+        body: str,
+        *,
+        cek: str = "",
+        staged: str = "",
+        override_stale: bool = False,
     ) -> dict[str, Any]:
         """Keep an officer's signed message in the outbox and send it; return its id and its statement's sid.
 
         All three are base64url. A repeat of the same statement changes nothing and returns the same. While the message
         cannot be sealed yet, ``msg`` is the statement's sid, which every verb understands too. Raises whatever its
         recipient would find wrong with it, E_DIRECTORY_STALE (unless *override_stale*), E_DESK_KEY_CHANGED.
+        *cek* and *staged*: the content key (base64url) under which attachments were sealed, and the folder where.
         """
         top, wire, text = Header.decode(unb64u(header)), unb64u(statement), unb64u(body)
         await self._refresh()
@@ -262,11 +292,17 @@ class Desk:
                     hint=self._stale(refused)[len(refused.text) :].strip(),
                 ) from None
             stale = True
-        sid, now = opened.statement.sid, self._clock.now()
+        sid, key = opened.statement.sid, unb64u(cek)
+        moves = []
+        if self._outbox.get(sid) is None:
+            moves = await self._uploads.check(staged, opened.statement, key)
+        now = self._clock.now()
         letter = Letter(
             sid, Way.SENT, now, False, NOTHING, top, opened.statement, text, opened.member.officer
         )
-        self._outbox.add(letter, stale=stale)
+        if self._outbox.get(sid) is None:  # nothing is awaited from here to the commit
+            self._spool.take(moves)
+        self._outbox.add(letter, stale=stale, cek=key)
         if stale:
             told = "An officer sends this although the directory is past its date."
             self._tell(self._notes.add(now, "override", sid, Code.E_DIRECTORY_STALE, told))
@@ -359,6 +395,19 @@ class Desk:
             with self._archive.commit():
                 self._letters.need(letter.sid, NOTHING)
         return self._views.page(letter)
+
+    async def attachments(self, msg: str) -> dict[str, Any]:
+        """Return how far each attachment of a message is; see :func:`relay.desk.attachments.shown`."""
+        letter = self._letters.resolve(msg)
+        return {"statement": letter.sid, "attachments": self._transfers.shown(letter)}
+
+    async def unlock(self, msg: str, number: int) -> dict[str, Any]:
+        """Return where attachment *number* (from 1) of a message stands sealed, and what opens it.
+
+        Raises E_UNKNOWN for a number that it does not have, E_BLOB_MISSING (75) while it is not here, and for one that
+        is lost or damaged E_UNKNOWN or the code with which it did not open.
+        """
+        return self._transfers.unlock(self._letters.resolve(msg), number)
 
     async def timeline(self, msg: str) -> dict[str, Any]:
         """Return every step of one message, re-derived from statements that are verified here and now."""

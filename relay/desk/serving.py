@@ -15,6 +15,7 @@ from keys.errors import Failed, Poc24Error
 from relay import errors
 from relay.desk import home as homes
 from relay.desk.archive import Archive
+from relay.desk.carrier import HttpCarrier
 from relay.desk.clock import Clock, SystemClock
 from relay.desk.control import Control
 from relay.desk.dial import websocket_dial
@@ -105,6 +106,7 @@ async def assemble(home: Home, credential: Path | None, clock: Clock | None = No
             archive=archive,
             clock=clock or SystemClock(),
             dial=websocket_dial(home.url, home.ca),
+            carrier=HttpCarrier(home.url, home.ca),
         )
         desk.begin(home.trust_anchor())
     except BaseException:

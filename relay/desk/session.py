@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from keys import statement
 from keys.errors import Code, Refused
 from keys.identity import Signer
 from relay import errors
@@ -25,6 +26,8 @@ SEND_S = 60
 PUSHES_MAX = 256
 """Pushes that wait to be handled. The relay keeps 16 mailbox entries under way; what sends more is no honest relay."""
 CALLS_MAX = 16
+TOKEN_LEFT_S = 60
+"""A token that is good for less than this is renewed before it is shown."""
 PUSHED = frozenset({Type.NOTIFY, Type.STATEMENT, Type.DIRECTORY, Type.DRAINING})
 
 
@@ -46,6 +49,9 @@ class Session:
         self._open: dict[int, asyncio.Future[bytes]] = {}
         self._pushes: deque[Frame] = deque()
         self._pushed = asyncio.Event()
+        self._token = ""
+        self._token_until = 0
+        self._renewing = asyncio.Lock()
 
     async def greet(self) -> dict[str, Any]:
         """Answer the challenge; return the relay's WELCOME. The clock takes note of the relay's time first.
@@ -77,7 +83,19 @@ class Session:
             raise ConnectionError("The relay did not greet in time.") from None
         if welcome["relay"] != self._service:
             raise Refused(Code.E_AUTH, "The relay welcomes under another name than it challenged.")
+        self._token, self._token_until = welcome["token"], welcome["until"]
         return welcome
+
+    async def bearer(self, again: bool = False) -> str:  # noqa: FBT001, FBT002 - one word of one caller
+        """Return the bearer token for calls over HTTP; *again*: the one before was refused. Raises as :meth:`ask`."""
+        async with self._renewing:
+            if again or self._clock.now() > self._token_until - TOKEN_LEFT_S:
+                found = statement.decode(await self.ask(Type.TOKEN, b""))
+                token, until = found.get("token"), found.get("until")
+                if not isinstance(token, str) or not isinstance(until, int):
+                    raise Refused(Code.E_ENCODING, "The relay's token has another form.")
+                self._token, self._token_until = token, until
+            return self._token
 
     async def _expect(self, kind: Type) -> Frame:
         data = await self._socket.receive()

@@ -7,17 +7,22 @@ something, and whatever the desk believes (the directory) is sealed.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
+
+from keys.errors import Code, Refused
 
 SEED_SHELF = "prekey_seed"
 """The one shelf that never leaves the device: its rows open messages, and are destroyed on time."""
 
-LATER = frozenset({"vigil"})
+LATER = frozenset({"vigil", "attachment"})
 """Shelves that the first archives did not have: a backup may lack them, and the desk fills them when it starts."""
 
 WAITING, ACCEPTED, DONE, REFUSED = "waiting", "accepted", "done", "refused"
-"""States of a row of the shelf ``outbox``."""
+UPLOADING = "uploading"
+"""States of a row of the shelf ``outbox``; it waits for its attachments first."""
 
 _TEXT, _INTEGER = "TEXT", "INTEGER"
+_KINDS: Mapping[str, type] = {_TEXT: str, _INTEGER: int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,18 @@ class Shelf:
     clear: Mapping[str, str]
     sealed: tuple[str, ...]
     indexes: tuple[str, ...] = ()
+
+    def typed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row as it is; E_KEYRING where a column in the clear is not of its kind: SQLite holds anything."""
+        kinds = {"id": _TEXT, **self.clear}
+        odd = [name for name, kind in kinds.items() if type(row[name]) is not _KINDS[kind]]
+        if odd:
+            raise Refused(
+                Code.E_KEYRING,
+                f"A row of the archive was changed: its {odd[0]} is not what was kept there.",
+                hint="Restore a backup: desk restore BACKUP.",
+            )
+        return row
 
 
 SHELVES: Mapping[str, Shelf] = MappingProxyType(
@@ -108,6 +125,24 @@ SHELVES: Mapping[str, Shelf] = MappingProxyType(
         # by statement sid: the dead man's timer of each message of this desk; due 0 = nothing to look at
         "vigil": Shelf(
             {"due": _INTEGER, "open": _INTEGER, "raised": _TEXT}, ("frozen", "said"), ("due",)
+        ),
+        # by statement sid and number: attachments to be uploaded or fetched, and what opens them (PROTOCOL 9.5)
+        "attachment": Shelf(
+            {
+                "sid": _TEXT,
+                "number": _INTEGER,
+                "way": _TEXT,
+                "state": _TEXT,
+                "rank": _INTEGER,
+                "created": _INTEGER,
+                "size": _INTEGER,
+                "blob": _TEXT,
+                "tries": _INTEGER,
+                "next_at": _INTEGER,
+                "until": _INTEGER,
+            },
+            ("secret", "reason"),
+            ("sid", "state"),
         ),
         # by message id: copies that may open after a directory refresh or once a clock is right
         "parked": Shelf(

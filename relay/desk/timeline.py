@@ -131,6 +131,8 @@ def origin_line(letter: Letter) -> Line:
         else f"server ({letter.header.sender})"
     )
     text = SAYS["statement"]
+    if count := len(letter.statement["attachments"]):
+        text += f", with {count} attachment{'s' if count > 1 else ''}"
     if letter.revoked:
         text += "; signed with a key revoked since: telephone first"
     created = letter.statement["created"]

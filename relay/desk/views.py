@@ -1,11 +1,11 @@
 """What people are shown: lists, one message, its history, and where it stands; all of it from verified statements."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keys.errors import Code, Refused
 from keys.statement import b64u, decode, encode
-from relay.desk import ladder, phone
+from relay.desk import attachments, ladder, phone
 from relay.desk.frozen import Number
 from relay.desk.letters import SETTLING, Letter, Letters, Way
 from relay.desk.lives import Lives, current, exhausted, who
@@ -37,14 +37,17 @@ class Views:
         outbox: Outbox,
         lives: Lives,
         vigil: Vigil,
+        *,
+        enclosed: Callable[[Letter], list[dict[str, Any]]],
     ) -> None:
-        """Stand on the desk's rooms."""
+        """Stand on the desk's rooms; *enclosed* tells how far the attachments of a message are."""
         self._roster = roster
         self._records = records
         self._letters = letters
         self._outbox = outbox
         self._lives = lives
         self._vigil = vigil
+        self._enclosed = enclosed
 
     def listed(self, now: int, *, everything: bool) -> list[dict[str, Any]]:
         """Return what needs somebody here, the most pressing first; or everything, newest first.
@@ -163,6 +166,7 @@ class Views:
             "state": self._state(letter, lives),
             "by": {kind: desk for kind in SETTLING if (desk := who(lives, kind))},
             "body_type": stated["body_type"],
+            "attachments": self._enclosed(letter),
             "officer": letter.officer,
             "warning": " ".join(self._warnings(letter, spoken)),
         }
@@ -188,7 +192,7 @@ class Views:
             warnings.append(
                 "Its sender sent it more than once; each copy is acknowledged by itself."
             )
-        return warnings
+        return warnings + attachments.warnings(letter.header, self._enclosed(letter))
 
     def page(self, letter: Letter) -> dict[str, Any]:
         """Return one whole message with its signed frame."""
@@ -226,6 +230,7 @@ class Views:
             "state": state,
             "ladder": self._ladder(letter, lives),
             "call": self._call(letter, lives, state),
+            "attachments": self._enclosed(letter),
             "lines": [line.as_dict() for line in lines],
         }
 

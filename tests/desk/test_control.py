@@ -17,6 +17,8 @@ from relay.desk import control
 from relay.desk.control import Control
 from relay.desk.remote import Remote, connect
 
+SIGNED = {"header": "h", "statement": "s", "body": "b"}
+
 
 class Counterpart:
     """A desk that remembers what it was asked and answers as a test tells it to."""
@@ -44,13 +46,19 @@ class Counterpart:
         return self._note("recipients", to=to, backup=backup)
 
     async def send(
-        self, header: str, statement: str, body: str, *, override_stale: bool = False
+        self,
+        header: str,
+        statement: str,
+        body: str,
+        *,
+        cek: str = "",
+        staged: str = "",
+        override_stale: bool = False,
     ) -> dict[str, Any]:
         self.reached.set()
         await self.hold.wait()
-        return self._note(
-            "send", header=header, statement=statement, body=body, override_stale=override_stale
-        )
+        signed = {"header": header, "statement": statement, "body": body}
+        return self._note("send", **signed, cek=cek, staged=staged, override_stale=override_stale)
 
     async def record(self, statement: str) -> dict[str, Any]:
         return self._note("record", statement=statement)
@@ -63,6 +71,12 @@ class Counterpart:
 
     async def phone(self, desk: str) -> dict[str, Any]:
         return self._note("phone", desk=desk)
+
+    async def attachments(self, msg: str) -> dict[str, Any]:
+        return self._note("attachments", msg=msg)
+
+    async def unlock(self, msg: str, number: int) -> dict[str, Any]:
+        return self._note("unlock", msg=msg, number=number)
 
     async def show(self, msg: str) -> dict[str, Any]:
         return self._note("show", msg=msg)
@@ -126,23 +140,27 @@ async def test_every_verb_reaches_the_method_of_its_name(desk: Counterpart, path
     desk.hold.set()
     await remote.status()
     await remote.recipients("AU", "AU-B")
-    await remote.send("h", "s", "b", override_stale=True)
+    await remote.send("h", "s", "b", cek="k", staged="f", override_stale=True)
     await remote.record("s")
     await remote.inbox(all=True)
     await remote.sent(all=True)
     await remote.phone("AU-B")
     await remote.show("4711082245")
+    await remote.attachments("4711082245")
+    await remote.unlock("4711082245", 2)
     await remote.timeline("4711082245")
     assert await remote.backup("/tmp/b") == {"verb": "backup"}
     assert desk.asked == [
         ("status", {}),
         ("recipients", {"to": "AU", "backup": "AU-B"}),
-        ("send", {"header": "h", "statement": "s", "body": "b", "override_stale": True}),
+        ("send", {**SIGNED, "cek": "k", "staged": "f", "override_stale": True}),
         ("record", {"statement": "s"}),
         ("inbox", {"all": True}),
         ("sent", {"all": True}),
         ("phone", {"desk": "AU-B"}),
         ("show", {"msg": "4711082245"}),
+        ("attachments", {"msg": "4711082245"}),
+        ("unlock", {"msg": "4711082245", "number": 2}),
         ("timeline", {"msg": "4711082245"}),
         ("backup", {"path": "/tmp/b"}),
     ]
@@ -327,7 +345,7 @@ async def test_a_wait_ends_when_nobody_waits(desk: Counterpart, path: Path) -> N
 async def test_a_send_is_finished_though_nobody_waits(desk: Counterpart, path: Path) -> None:
     """A send is not cut in two when the command that asked for it dies: the outbox gets it whole."""
     _reader, writer = await asyncio.open_unix_connection(str(path))
-    arguments = {"header": "h", "statement": "s", "body": "b", "override_stale": False}
+    arguments = {**SIGNED, "cek": "", "staged": "", "override_stale": False}
     writer.write(control.line_of({"verb": "send", "arguments": arguments}))
     await desk.reached.wait()
     writer.close()
