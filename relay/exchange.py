@@ -30,6 +30,13 @@ from relay.wire import receipt
 from relay.wire.envelope import Envelope
 from relay.zones import workday_end
 
+Charge = Callable[[str], None]
+"""Is told the device (kid) of a statement that is about to be kept; raises Refused if there were too many."""
+
+
+def _free(_kid: str) -> None:
+    """Charge nothing."""
+
 
 class Exchange:
     """The relay's verbs over one store, with one instance's evidence key."""
@@ -216,8 +223,11 @@ class Exchange:
 
     # 2. A device asks for what waits for its desk (PROTOCOL 12)
 
-    async def connect(self, wire: bytes, nonce: str, now: int) -> Member:
-        """Verify a device's answer to the challenge *nonce*; return who it is."""
+    async def connect(self, wire: bytes, nonce: str, now: int, charge: Charge = _free) -> Member:
+        """Verify a device's answer to the challenge *nonce*; return who it is.
+
+        *charge* is called with the device once it has proven itself, and before anything is kept: it may refuse.
+        """
         statement, member = admission.by_device(wire, {"connect"}, self.directory, now)
         if statement["nonce"] != nonce or statement["relay"] != self.service:
             raise Refused(
@@ -226,10 +236,11 @@ class Exchange:
         if statement["desk"] != member.desk:
             raise Refused(Code.E_WRONG_DESK, "The device is not one of the desk that it names.")
         admission.fresh(statement["at"], now)
+        charge(member.device_kid)
         await self.store.keep([keep(statement, "", now)])
         return member
 
-    async def collect(self, wire: bytes, now: int) -> list[bytes]:
+    async def collect(self, wire: bytes, now: int, charge: Charge = _free) -> list[bytes]:
         """Return submission, accepted, envelope of each message that a ``pickup`` names, in its order.
 
         A message that is gone, or is not this desk's, gives three empty parts; the answer ends before it is too large.
@@ -242,6 +253,7 @@ class Exchange:
             raise Refused(
                 Code.E_TOO_LARGE, f"A pickup names at most {limits.PICKUPS_PER_CALL_MAX} messages."
             )
+        charge(member.device_kid)
         await self.store.keep([keep(statement, "", now)])
         parts: list[bytes] = []
         size = 0

@@ -50,8 +50,30 @@ SUBMITS_PER_MINUTE = 120
 RECEIPTS_PER_MINUTE = 6_000
 """Receipts that one desk may post in a minute: thirty-one devices waking to a full mailbox."""
 READS_PER_MINUTE = 6_000
+PICKUP_SHARE, PICKUP_BURST = 100, 10
+"""A device may collect at a hundredth of its desk's reads for good, and ten times that at once: each is logged."""
+CONNECTS_PER_MINUTE = 10
+CONNECTS_AT_ONCE = 60
+"""Sessions that one device may open: each is logged, too."""
+PUBLISHES_PER_MINUTE = 6
+PUBLISHES_AT_ONCE = 30
+"""Directories that one caller may hand in: each costs the relay many signatures to verify."""
 CONNECTIONS_PER_ADDRESS = 256
 """A desk has at most 31 active devices; several desks may stand behind one address."""
+
+BLOB_IDLE_S = 24 * 3600
+"""A blob that no message names, and a part of one, is kept this long after it was last put (PROTOCOL 9.5)."""
+BLOB_QUOTA_BYTES = 8 * 1024**3
+"""Attachments of one desk that the relay holds at a time."""
+BLOB_USES_MAX = 64
+"""Messages that may name one blob: a message and its re-seals need a few."""
+UPLOADS_MAX = 32
+UPLOADS_PER_DESK_MAX = 8
+"""Bodies of attachments that come in at once."""
+PARTS_PER_DESK_MAX = 64
+"""Attachments of one desk that have begun to come: two whole messages, and as much again."""
+DOWNLOADS_MAX = 64
+DOWNLOADS_PER_DESK_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +84,20 @@ class Bucket:
     at: int
 
     @classmethod
-    def full(cls, per_minute: int, now_ms: int) -> "Bucket":
-        """Return a bucket that allows a burst of one minute's allowance."""
-        return cls(per_minute * 1000, now_ms)
+    def full(cls, burst: int, now_ms: int) -> "Bucket":
+        """Return a bucket that allows *burst* at once."""
+        return cls(burst * 1000, now_ms)
 
 
-def take(bucket: Bucket, per_minute: int, now_ms: int, *, count: int = 1) -> tuple[Bucket, int]:
-    """Take *count* from a bucket; return it and the milliseconds to wait (0 = taken, else nothing was taken)."""
+def take(
+    bucket: Bucket, per_minute: int, now_ms: int, *, count: int = 1, burst: int = 0
+) -> tuple[Bucket, int]:
+    """Take *count* from a bucket; return it and the milliseconds to wait (0 = taken, else nothing was taken).
+
+    It fills at *per_minute* up to *burst* (0: a minute's allowance).
+    """
     elapsed = max(0, now_ms - bucket.at)
-    tokens = min(per_minute * 1000, bucket.tokens + elapsed * per_minute // 60)
+    tokens = min((burst or per_minute) * 1000, bucket.tokens + elapsed * per_minute // 60)
     wanted = count * 1000
     if tokens >= wanted:
         return Bucket(tokens - wanted, now_ms), 0

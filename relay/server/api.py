@@ -6,6 +6,7 @@ it refuses becomes a status and a JSON sentence. Statements prove themselves; re
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from aiohttp import WSMsgType, web
@@ -183,7 +184,8 @@ class Api:
             raise Refused(
                 Code.E_BINDING, "The pickup names other messages than the address that it came to."
             )
-        parts = await _whole(self._exchange.collect(wire, now))
+        charge = partial(self._rates.take, Call.PICKUP, now=now)
+        parts = await _whole(self._exchange.collect(wire, now, charge))
         if not any(parts):
             raise Refused(
                 Code.E_UNKNOWN, "There is no such message for this desk, or not any more."
@@ -208,7 +210,7 @@ class Api:
         return _bytes(frames.join(*wires))
 
     async def _put_directory(self, request: web.Request) -> web.StreamResponse:
-        now = self._charge(request, Call.READ)
+        now = self._charge(request, Call.PUBLISH)
         # Whoever sends slowly keeps nobody else from publishing: only the work is done one at a time.
         data = await self._body(request, directories.PACK_BYTES_MAX, Lane.DIRECTORIES)
         if self._publishing.locked():

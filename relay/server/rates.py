@@ -1,8 +1,9 @@
-"""How often a desk may call: one token bucket per desk and kind of call.
+"""How often a desk may call: one token bucket per desk, or device, and kind of call.
 
 On a session, and over HTTP with a bearer token, the caller's desk is proven. A stranger over HTTP is counted by address
 instead, and never by the desk that his statements claim: whoever holds a copy of another desk's message could otherwise
-send it again and again and use up that desk's allowance.
+send it again and again and use up that desk's allowance. What is logged for ever (opening a session, collecting) is
+counted by the device that signed it, wherever it came in: a smaller pace for good, and a larger burst for a bad night.
 """
 
 from collections import OrderedDict
@@ -22,13 +23,24 @@ class Call(StrEnum):
     SUBMIT = "submit"
     RECEIPT = "receipt"
     READ = "read"
+    CONNECT = "connect"
+    PICKUP = "pickup"
+    PUBLISH = "publish"
 
 
 PER_MINUTE = {
     Call.SUBMIT: limits.SUBMITS_PER_MINUTE,
     Call.RECEIPT: limits.RECEIPTS_PER_MINUTE,
     Call.READ: limits.READS_PER_MINUTE,
+    Call.PICKUP: limits.READS_PER_MINUTE // limits.PICKUP_SHARE,
+    Call.CONNECT: limits.CONNECTS_PER_MINUTE,
+    Call.PUBLISH: limits.PUBLISHES_PER_MINUTE,
 }
+AT_ONCE = {
+    Call.CONNECT: limits.CONNECTS_AT_ONCE,
+    Call.PUBLISH: limits.PUBLISHES_AT_ONCE,
+}
+"""Bursts; where none is named, a minute's allowance."""
 
 
 class TooFast(Refused):
@@ -49,15 +61,27 @@ class Rates:
 
     def __init__(self, per_minute: dict[Call, int] | None = None) -> None:
         """Take the allowances per minute; those not given are the relay's usual ones."""
-        self._per_minute = {**PER_MINUTE, **(per_minute or {})}
+        given = per_minute or {}
+        reads = given.get(Call.READ, PER_MINUTE[Call.READ])
+        paced = {Call.PICKUP: max(1, reads // limits.PICKUP_SHARE)}
+        self._per_minute = {**PER_MINUTE, **paced, **given}
+        self._at_once = {
+            **{call: max(AT_ONCE.get(call, 0), each) for call, each in self._per_minute.items()},
+            Call.PICKUP: self._per_minute[Call.PICKUP] * limits.PICKUP_BURST,
+        }
         self._buckets: dict[Call, OrderedDict[str, Bucket]] = {call: OrderedDict() for call in Call}
 
     def take(self, call: Call, who: str, now: int, count: int = 1) -> None:
-        """Charge *count* calls to *who*, a desk or an address; TooFast, and nothing is charged, if too few are left."""
-        per_minute, buckets = self._per_minute[call], self._buckets[call]
-        bucket = buckets.get(who) or Bucket.full(per_minute, now * 1000)
+        """Charge *count* calls to *who* (desk, device, address); TooFast, and nothing charged, if too few are left."""
+        per_minute, burst, buckets = (
+            self._per_minute[call],
+            self._at_once[call],
+            self._buckets[call],
+        )
+        bucket = buckets.get(who) or Bucket.full(burst, now * 1000)
         # A call bigger than the whole bucket could never pass; it waits for a full one.
-        bucket, wait_ms = take(bucket, per_minute, now * 1000, count=min(count, per_minute))
+        count = min(count, burst)
+        bucket, wait_ms = take(bucket, per_minute, now * 1000, count=count, burst=burst)
         buckets[who] = bucket
         buckets.move_to_end(who)
         if len(buckets) > BUCKETS_MAX:

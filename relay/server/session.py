@@ -6,12 +6,12 @@ is never cancelled: it may be half way in a commit, and when its session has gon
 
 import asyncio
 import itertools
+from functools import partial
 from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from keys import directory as directories
-from keys import statement
 from keys.directory import Member
 from keys.errors import Code, Failed, Refused
 from relay import errors
@@ -229,22 +229,24 @@ class Session:
             return await exchange.record(statements, now)
         hall.rates.take(Call.READ, desk, now)
         if kind is Type.PICKUP:
+            charge = partial(hall.rates.take, Call.PICKUP, now=now)
             async with self._pickups:
-                return frames.join(*await exchange.collect(body, hall.clock.now()))
+                return frames.join(*await exchange.collect(body, hall.clock.now(), charge))
         if kind is Type.RESUME:
             return await self._resume(body)
         if kind is Type.TOKEN:
             token, until = hall.tokens.issue(self.member.device_kid, desk, now)
-            return statement.encode({"token": token, "until": until})
+            return frames.answer(Type.TOKEN, {"token": token, "until": until})
         if kind is Type.PREKEYS:
             await exchange.roster.take_prekeys(frames.split(body), now)
-            return b"{}"
+            return frames.answer(Type.PREKEYS, {})
         if kind is Type.GET_PREKEYS:
             return frames.join(*await exchange.roster.prekeys_of(named(body), now))
         if kind is Type.GET_FILE:
             return directory_file(exchange, named(body))
+        hall.rates.take(Call.PUBLISH, desk, now)
         version = await hall.publish(directories.unpack(body), now)
-        return statement.encode({"version": version})
+        return frames.answer(Type.PUBLISH, {"version": version})
 
     # Pushes out
 
@@ -255,7 +257,7 @@ class Session:
         start = resume(Cursor(asked["epoch"], asked["seq"]), store.epoch, head)
         self._window = Window(start, start)
         self._hint.set()
-        return statement.encode({"epoch": store.epoch, "seq": start, "head": head})
+        return frames.answer(Type.RESUME, {"epoch": store.epoch, "seq": start, "head": head})
 
     def _seen(self, body: bytes) -> None:
         seen = frames.unpack(Type.SEEN, body)

@@ -12,6 +12,7 @@ runs in memory inside a test. Nothing here is the truth: a session may end at an
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
@@ -25,7 +26,7 @@ from relay.server.auth import Nonces, Tokens
 from relay.server.clock import Clock
 from relay.server.metrics import Metrics
 from relay.server.outgoing import Socket
-from relay.server.rates import Rates
+from relay.server.rates import Call, Rates
 from relay.server.session import Session, unavailable
 from relay.wire import frames
 from relay.wire.frames import Frame, Type
@@ -131,7 +132,8 @@ class Sessions:
                 _expect_connect(frame)
                 now = self.clock.now()
                 self._nonces.use(nonce, now)
-                member = await self.exchange.connect(frame.body, nonce, now)
+                charge = partial(self.rates.take, Call.CONNECT, now=now)
+                member = await self.exchange.connect(frame.body, nonce, now, charge)
                 known()
                 session = Session(self, socket, member)
                 await session.greet(request)
@@ -141,6 +143,8 @@ class Sessions:
         except OSError:
             await socket.close(GOING_AWAY, "")
         except Refused as refusal:
+            if refusal.code is Code.E_RATE:
+                self.metrics.limited("rate")
             self.log.info("connect refused", code=refusal.code.value, text=refusal.text)
             await self._refuse(socket, request, refusal)
         except Failed as failure:

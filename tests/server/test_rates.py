@@ -4,6 +4,7 @@ import pytest
 from builders_door import NOW
 
 from keys.errors import Code
+from relay.core import limits
 from relay.server import rates
 from relay.server.rates import Call, Rates, TooFast
 
@@ -62,3 +63,20 @@ def test_strangers_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> Non
     counted.take(Call.READ, "a", NOW)  # forgotten, so it begins anew
     with pytest.raises(TooFast):
         counted.take(Call.READ, "c", NOW)
+
+
+def test_what_is_logged_has_a_pace_and_a_burst_of_its_own() -> None:
+    """A device opens sixty sessions at once and ten a minute after that; collecting follows the desk's reads."""
+    rates = Rates()
+    for _each in range(limits.CONNECTS_AT_ONCE):
+        rates.take(Call.CONNECT, "device", NOW)
+    with pytest.raises(TooFast) as refused:
+        rates.take(Call.CONNECT, "device", NOW)
+    assert refused.value.after_s == 6
+    rates.take(Call.CONNECT, "device", NOW + 6)
+    rates.take(Call.CONNECT, "another device", NOW)
+    for allowed, given in ((600, None), (60, {Call.READ: 600})):
+        rates = Rates(given)
+        rates.take(Call.PICKUP, "device", NOW, allowed)
+        with pytest.raises(TooFast):
+            rates.take(Call.PICKUP, "device", NOW)
