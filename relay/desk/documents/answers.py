@@ -4,17 +4,19 @@ from collections.abc import Iterator, Mapping
 
 from relay.desk.documents import codes
 from relay.desk.documents.circumstances import DAY, Circumstances
+from relay.desk.documents.conditions import earlier, too_short
 from relay.desk.documents.reading import Finding, at, integer, listed, person, rows, text
+from relay.desk.documents.wording import Said, say
 
 
 def acknowledgement(document: Mapping[str, object], around: Circumstances) -> Iterator[Finding]:
     """Yield what is wrong between the fields of an acknowledgement."""
-    yield from _belongs(document, around)
+    yield from belongs(document, around)
     role = codes.find("desk_role", document.get("acknowledged_by"))
     if role is not None and not role.more["acknowledges"]:
         yield Finding(
             "acknowledged_by",
-            f"A person in the role “{role.label()}” does not acknowledge requests.",
+            say("A person in the role “{role}” does not acknowledge requests.", role=role.named()),
         )
     will = codes.find("will", document.get("will"))
     if (
@@ -36,7 +38,7 @@ def acknowledgement(document: Mapping[str, object], around: Circumstances) -> It
 
 def acceptance(document: Mapping[str, object], around: Circumstances) -> Iterator[Finding]:
     """Yield what is wrong in an acceptance: the shortest term is kept, and every item answered."""
-    yield from _belongs(document, around)
+    yield from belongs(document, around)
     start, end = at(document, "preserved_from"), at(document, "preserved_until")
     yield from _term("", start, end, around)
     if around.future(start):
@@ -55,11 +57,7 @@ def acceptance(document: Mapping[str, object], around: Circumstances) -> Iterato
             began = at(item, "preserved_from") if "preserved_from" in item else start
             yield from _term(f"{path}.", began, own if "preserved_until" in item else end, around)
             if own is not None and end is not None and own < end:
-                yield Finding(
-                    "preserved_until",
-                    f"{path} ends earlier than the acceptance says; “Preserved until” is the"
-                    " earliest end, so that no clock is late.",
-                )
+                yield Finding("preserved_until", earlier(path))
     extension = document.get("extension_possible")
     if isinstance(extension, dict) and end is not None:
         latest, ask_by = at(extension, "max_until"), at(extension, "ask_by")
@@ -78,9 +76,29 @@ def acceptance(document: Mapping[str, object], around: Circumstances) -> Iterato
         if wished is not None and end < start + wished * DAY:
             yield Finding(
                 "preserved_until",
-                f"This is less than the {wished} days that were asked for.",
+                say(
+                    "This is less than the {wished, plural, one {# day} other {# days}} asked for.",
+                    wished=wished,
+                ),
                 warning=True,
             )
+    yield from _longest(start, end, around)
+
+
+def _longest(start: int | None, end: int | None, around: Circumstances) -> Iterator[Finding]:
+    """Yield whether a term is longer than the requested State's card says."""
+    card = around.card or {}
+    once, renewals = integer(card, "preservation_days") or 0, integer(card, "renewals") or 0
+    if once and start is not None and end is not None and end > start + once * (1 + renewals) * DAY:
+        yield Finding(
+            "preserved_until",
+            say(
+                "This is longer than the card of the requested State allows, renewals included"
+                " ({days, plural, one {# day} other {# days}}).",
+                days=once * (1 + renewals),
+            ),
+            warning=True,
+        )
 
 
 def _results(document: Mapping[str, object], around: Circumstances) -> Iterator[Finding]:
@@ -91,11 +109,11 @@ def _results(document: Mapping[str, object], around: Circumstances) -> Iterator[
         place = integer(item, "item")
         if place is not None:
             if place in answered:
-                yield Finding(f"{path}.item", f"Item {place} is answered twice.")
-            if count is not None and place > count:
                 yield Finding(
-                    f"{path}.item", f"The request has {count} items; there is no item {place}."
+                    f"{path}.item", say("Item {place} is answered twice.", place=str(place))
                 )
+            if count is not None and place > count:
+                yield Finding(f"{path}.item", _no_item(count, place))
             answered.append(place)
         if item.get("result") == "PRESERVED":
             kept += 1
@@ -105,7 +123,11 @@ def _results(document: Mapping[str, object], around: Circumstances) -> Iterator[
         missing = [str(place) for place in range(1, count + 1) if place not in answered]
         if missing:
             yield Finding(
-                "items", f"Every item of the request needs a result; missing: {', '.join(missing)}."
+                "items",
+                say(
+                    "Every item of the request needs a result; missing: {missing}.",
+                    missing=", ".join(missing),
+                ),
             )
     if listed(document, "items") and not kept:
         yield Finding(
@@ -133,20 +155,15 @@ def _term(
 ) -> Iterator[Finding]:
     if start is None or end is None:
         return
-    least = codes.number("preservation_min_days")
+    basis = around.request.get("legal_basis") if around.request is not None else ""
+    least = codes.least_days(basis)
     if end < start + least * DAY:
-        basis = around.request.get("legal_basis") if around.request is not None else ""
-        yield Finding(
-            f"{path}preserved_until",
-            f"Data are preserved for at least {least} days from “Preserved from”; these are"
-            f" {max(0, end - start) // DAY}"
-            f" [{codes.number_cited('preservation_min_days', basis)}].",
-        )
+        yield Finding(f"{path}preserved_until", too_short(least, end - start, basis))
 
 
 def refusal(document: Mapping[str, object], around: Circumstances) -> Iterator[Finding]:
     """Yield what is wrong in a refusal: the legal basis must allow the ground."""
-    yield from _belongs(document, around)
+    yield from belongs(document, around)
     yield from _scope(document, around)
     basis, code = text(document, "legal_basis"), text(document, "ground")
     request = around.request
@@ -176,7 +193,7 @@ def refusal(document: Mapping[str, object], around: Circumstances) -> Iterator[F
 
 def withdrawal(document: Mapping[str, object], around: Circumstances) -> Iterator[Finding]:
     """Yield what is wrong between the fields of a withdrawal."""
-    yield from _belongs(document, around)
+    yield from belongs(document, around)
     yield from _scope(document, around)
 
 
@@ -191,12 +208,19 @@ def _scope(document: Mapping[str, object], around: Circumstances) -> Iterator[Fi
     count = around.items()
     for number, place in enumerate(listed(document, "items")):
         if count is not None and isinstance(place, int) and place > count:
-            yield Finding(
-                f"items[{number}]", f"The request has {count} items; there is no item {place}."
-            )
+            yield Finding(f"items[{number}]", _no_item(count, place))
 
 
-def _belongs(document: Mapping[str, object], around: Circumstances) -> Iterator[Finding]:
+def _no_item(count: int, place: int) -> Said:
+    return say(
+        "The request has {count, plural, one {# item} other {# items}}; there is no item {number}.",
+        count=count,
+        number=str(place),
+    )
+
+
+def belongs(document: Mapping[str, object], around: Circumstances) -> Iterator[Finding]:
+    """Yield what holds for everything that follows a request: its time and its reference."""
     if around.future(at(document, "at")):
         yield Finding("at", "This was written in the future; check the clock of this machine.")
     reference = text(document, "national_reference")

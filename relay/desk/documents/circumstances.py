@@ -22,6 +22,10 @@ class Circumstances:
     """The request that an answer belongs to, where it is at hand."""
     reservations: Sequence[str] = ()
     """Citation keys of the reservations of the requested State, from its card."""
+    card: Mapping[str, object] | None = None
+    """The card of the requested desk (PROTOCOL 8.3), where it is at hand."""
+    mode: str = ""
+    """``actual``, ``exercise`` or ``test``; "" where it is not chosen yet."""
 
     def future(self, moment: int | None) -> bool:
         """Whether a moment lies after now, beyond what clocks may differ."""
@@ -31,6 +35,8 @@ class Circumstances:
         """Whether a moment lies before now, beyond what clocks may differ."""
         return moment is not None and self.now is not None and moment < self.now - SKEW
 
-    def items(self) -> int | None:
-        """Return how many items the request has; None where the request is not at hand."""
-        return None if self.request is None else len(listed(self.request, "items"))
+    def items(self, name: str = "items") -> int | None:
+        """Return how many items the request has; None where it is not at hand, or has no such list."""
+        found = listed(self.request, name) if self.request is not None else []
+        blocks = sum(isinstance(one, dict) for one in found)
+        return blocks if blocks == len(found) and blocks else None

@@ -7,17 +7,45 @@ Nothing that was written from memory is marked as checked.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
+from relay.desk.documents import wording
+from relay.desk.documents.wording import Said, say
+
 TO_BE_CHECKED = "to be checked against the certified text"
 
 _KIN = {"2AP": "BUD"}
 """A protocol has the articles of its mother convention where the file names none of its own."""
+
+
+class Term(str):
+    """A text of the code file in English that can say itself in other languages."""
+
+    __slots__ = ("spell",)
+    spell: Callable[[str, bool], str]
+
+    def into(self, language: str, *, isolated: bool = False) -> str:
+        """Return the text in a language, English where there is none."""
+        return self.spell(language, isolated)
+
+
+def term(spell: Callable[[str, bool], str]) -> Term:
+    """Return a term from what spells it in a language, with its pieces isolated or not."""
+    found = Term(spell("en", False))
+    found.spell = spell
+    return found
+
+
+def chosen(labels: Mapping[str, str], language: str) -> str:
+    """Return a label in a language, English where there is none."""
+    if language == wording.PSEUDO:
+        return wording.pseudo(labels["en"])
+    return labels.get(language, labels["en"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +54,7 @@ class Citation:
 
     key: str
     instrument: str
-    title: str
+    titles: Mapping[str, str]
     article: str
     paragraph: str
     point: str
@@ -35,16 +63,31 @@ class Citation:
     checked: str
     """Which text was read, and when; empty = nobody has compared it yet."""
 
-    def number(self) -> str:
-        """Return the bare number, such as ``Article 42(3)(a)``."""
+    @property
+    def title(self) -> str:
+        """Return the name of the instrument in English."""
+        return self.titles["en"]
+
+    def digits(self) -> str:
+        """Return what stands after the word "Article", such as ``42(3)(a)``."""
         paragraph = f"({self.paragraph})" if self.paragraph else ""
         point = f"({self.point})" if self.point else ""
-        return f"Article {self.article}{paragraph}{point}"
+        return f"{self.article}{paragraph}{point}"
 
-    def text(self) -> str:
+    def number(self, language: str = "en", *, isolated: bool = False) -> str:
+        """Return the bare number, such as ``Article 42(3)(a)``."""
+        return say("Article {number}", number=self.digits()).into(language, isolated=isolated)
+
+    def text(self, language: str = "en", *, isolated: bool = False) -> str:
         """Return instrument and number, with the warning where nobody has checked the number."""
-        warning = "" if self.checked else f" ({TO_BE_CHECKED})"
-        return f"{self.title}, {self.number()}{warning}"
+        title, number = chosen(self.titles, language), self.number(language, isolated=isolated)
+        if self.checked:
+            return f"{title}, {number}"
+        return f"{title}, {number} ({wording.word(TO_BE_CHECKED, language)})"
+
+    def said(self) -> Term:
+        """Return :meth:`text` as a text that follows the reader's language."""
+        return term(lambda language, isolated: self.text(language, isolated=isolated))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +104,19 @@ class Entry:
 
     def label(self, language: str = "en") -> str:
         """Return the label in a language, or in English where there is none."""
-        return self.labels.get(language, self.labels["en"])
+        return chosen(self.labels, language)
 
-    def text(self, language: str = "en") -> str:
+    def text(self, language: str = "en", *, isolated: bool = False) -> str:
         """Return label and article, as people see it."""
-        return self.label(language) + (f" [{self.citation.text()}]" if self.citation else "")
+        return _with_article(self.label(language), self.citation, language, isolated=isolated)
+
+    def said(self) -> Term:
+        """Return :meth:`text` as a text that follows the reader's language."""
+        return term(lambda language, isolated: self.text(language, isolated=isolated))
+
+    def named(self) -> Term:
+        """Return the label alone as a text that follows the reader's language."""
+        return term(lambda language, isolated: self.label(language))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +130,7 @@ class Letter:
 
     def label(self, language: str = "en") -> str:
         """Return what the letter asks for."""
-        return self.labels.get(language, self.labels["en"])
+        return chosen(self.labels, language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +146,14 @@ class Ground:
         """Whether the refusing desk has to name the provision that it relies on."""
         return bool(self.entry.more.get("needs_provision", False))
 
-    def text(self, language: str = "en") -> str:
+    def text(self, language: str = "en", *, isolated: bool = False) -> str:
         """Return label and the article under this basis."""
-        return self.entry.label(language) + (f" [{self.citation.text()}]" if self.citation else "")
+        label = self.entry.label(language)
+        return _with_article(label, self.citation, language, isolated=isolated)
+
+
+def _with_article(label: str, citation: Citation | None, language: str, *, isolated: bool) -> str:
+    return f"{label} [{citation.text(language, isolated=isolated)}]" if citation else label
 
 
 @cache
@@ -110,10 +166,12 @@ def _file() -> Mapping[str, Any]:
 @cache
 def citations() -> Mapping[str, Citation]:
     """Return every citation by its key, such as ``UNCC-42-3-a``."""
-    titles = {key: value["labels"]["en"] for key, value in _file()["instruments"].items()}
+    titles = {
+        key: MappingProxyType(value["labels"]) for key, value in _file()["instruments"].items()
+    }
     return MappingProxyType(
         {
-            key: Citation(key=key, title=titles[row["instrument"]], **row)
+            key: Citation(key=key, titles=titles[row["instrument"]], **row)
             for key, row in _file()["citations"].items()
         }
     )
@@ -183,10 +241,19 @@ def number(name: str) -> int:
     return int(_file()["numbers"][name]["value"])
 
 
-def number_cited(name: str, legal_basis: object = "") -> str:
-    """Return the article that a number of the law is from, as people see it."""
+def number_cited(name: str, legal_basis: object = "") -> Term:
+    """Return the article that a number of the law is from; "a default of this network" for none."""
+    entry = find("legal_basis", legal_basis)
     citation = cited(tuple(_file()["numbers"][name]["cites"].values()), legal_basis)
-    return citation.text() if citation else ""
+    if citation is None or (entry is not None and not entry.more["treaty"]):
+        return term(lambda language, isolated: wording.word("a default of this network", language))
+    return citation.said()
+
+
+def least_days(legal_basis: object) -> int:
+    """Return the shortest preservation under a legal basis, in days; the treaties' for an unknown one."""
+    entry = find("legal_basis", legal_basis)
+    return int(entry.more["min_days"]) if entry else number("preservation_min_days")
 
 
 def convention_offence(offences: Iterable[object], instrument: str) -> bool:
@@ -240,29 +307,45 @@ def allowed_refusals(
 def why_not(
     code: str, legal_basis: str, reservations: Sequence[str], offences: Iterable[object]
 ) -> str:
-    """Return a sentence on why preservation cannot be refused on this ground, or "" if it can."""
+    """Return a sentence on why a request cannot be refused on this ground, or "" if it can."""
     allowed = allowed_refusals(legal_basis, reservations, offences=offences)
     if any(found.code == code for found in allowed):
         return ""
-    choice = ", ".join(found.code for found in allowed) or "none"
+    return not_a_ground(code, legal_basis, [found.code for found in allowed])
+
+
+def not_a_ground(code: str, legal_basis: str, allowed: Sequence[str]) -> Said:
+    """Return why a ground, or what was taken for one, is none here; *allowed* are those that are."""
+    choice = ", ".join(allowed) or "-"
     blocked = find("blocked_refusal", code)
     if blocked is not None:
-        reason = blocked.more["reason"]["en"]
-        return (
-            f"{blocked.text()} is not a ground for refusal: {reason} Grounds under {legal_basis}:"
-            f" {choice}."
+        reasons = blocked.more["reason"]
+        return say(
+            "{ground} is not a ground for refusal: {reason} Grounds under {basis}: {choice}.",
+            ground=blocked.said(),
+            reason=term(lambda language, isolated: chosen(reasons, language)),
+            basis=legal_basis,
+            choice=choice,
         )
     entry = find("refusal", code)
     if entry is None:
-        return f"This ground is not in the code list. Grounds under {legal_basis}: {choice}."
-    found = ground(code, legal_basis)
-    if found is not None and entry.more.get("needs_reservation", False):
-        article = found.citation.text() if found.citation else ""
-        return (
-            f"{code} needs a reservation that the directory shows ({article}), and an offence that"
-            f" the convention itself does not establish. Grounds here: {choice}."
+        return say(
+            "This ground is not in the code list. Grounds under {basis}: {choice}.",
+            basis=legal_basis,
+            choice=choice,
         )
-    return (
-        f"{code} is not a ground for refusing preservation under {legal_basis}. Grounds there:"
-        f" {choice}."
+    found = ground(code, legal_basis)
+    if found is not None and entry.more["needs_reservation"] and found.citation is not None:
+        return say(
+            "{ground} needs a reservation that the directory shows ({article}), and an offence that"
+            " the convention itself does not establish. Grounds here: {choice}.",
+            ground=code,
+            article=found.citation.said(),
+            choice=choice,
+        )
+    return say(
+        "{ground} is not a ground for refusal under {basis}. Grounds there: {choice}.",
+        ground=code,
+        basis=legal_basis,
+        choice=choice,
     )

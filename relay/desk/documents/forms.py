@@ -122,7 +122,7 @@ def _problems(kind: str, document: Mapping[str, object], around: Circumstances) 
     faults = [Finding(path, text) for path, text in schemas.faults(_schema(kind), plain)]
     found: dict[tuple[str, str], Problem] = {}
     lettered = kind == "preservation_request"
-    for finding in faults + rules.findings(kind, plain, around):
+    for finding in faults + rules.findings(kind, _schema(kind), plain, around):
         letter = _letter(finding.path) if lettered and not finding.warning else ""
         problem = Problem(finding.path, finding.text, letter, finding.warning)
         found.setdefault((problem.path, problem.text), problem)

@@ -5,9 +5,12 @@ readers give a value of the wanted type or an empty one; the schema has already 
 with the type.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+
+from relay.desk.documents.wording import Translatable, say
 
 DEPTH_MAX = 8
 """Blocks and lists inside each other, as strict JSON allows (PROTOCOL 6.1)."""
@@ -15,11 +18,19 @@ DEPTH_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule found: where, what, and whether it only warns."""
+    """What a rule found: where, what, and whether it only warns.
+
+    The sentence is from :func:`relay.desk.documents.wording.say`, or one without arguments.
+    """
 
     path: str
     text: str
     warning: bool = False
+
+    def __post_init__(self) -> None:
+        """Make a plain sentence one that follows the reader's language."""
+        if not isinstance(self.text, Translatable):
+            object.__setattr__(self, "text", say(self.text))
 
 
 def instant(value: object) -> int | None:
@@ -56,21 +67,17 @@ def day(value: object) -> int | None:
     return int(datetime(found.year, found.month, found.day, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
-def hidden(letter: str) -> bool:
-    """Whether a character steers unseen: controls, direction marks that override, surrogates."""
-    point = ord(letter)
-    return (
-        (point < 0x20 and letter not in "\n\t")
-        or 0x7F <= point <= 0x9F
-        or 0x2028 <= point <= 0x202E
-        or 0x2066 <= point <= 0x2069
-        or 0xD800 <= point <= 0xDFFF
-    )
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def hidden(text: str) -> bool:
+    """Whether a text has what steers unseen: controls, direction marks that override, surrogates."""
+    return _HIDDEN.search(text) is not None
 
 
 def printable(text: str) -> str:
     """Return text in which everything that could steer a terminal shows as a replacement mark."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if hidden(letter) else letter for letter in text)
+    return _HIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def text(document: Mapping[str, object], key: str) -> str:

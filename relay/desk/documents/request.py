@@ -15,6 +15,7 @@ from relay.desk.documents.reading import (
     person,
     rows,
 )
+from relay.desk.documents.wording import say
 
 _STALE = 7 * DAY
 """A request dated longer ago than this was probably written for another occasion."""
@@ -26,7 +27,7 @@ def preservation_request(
     """Yield what is wrong between the fields of a preservation request."""
     yield from _basis(document)
     yield from _history(document)
-    yield from _offence(document)
+    yield from offences(document)
     yield from _dates(document, around)
     yield from _urgency(document, around)
     for path, item in rows(document, "items"):
@@ -38,11 +39,7 @@ def preservation_request(
 
 def _basis(document: Mapping[str, object]) -> Iterator[Finding]:
     basis = codes.find("legal_basis", document.get("legal_basis"))
-    if basis is None:
-        return
-    if "preservation" not in basis.more["serves"]:
-        yield Finding("legal_basis", f"{basis.text()} is no basis for asking for preservation.")
-    if basis.more.get("needs_reference", False) and "treaty_reference" not in document:
+    if basis and basis.more.get("needs_reference", False) and "treaty_reference" not in document:
         yield Finding(
             "treaty_reference", "“Treaty” is missing: name the treaty that the request rests on."
         )
@@ -59,8 +56,11 @@ def _history(document: Mapping[str, object]) -> Iterator[Finding]:
         if needed not in document:
             yield Finding(
                 needed,
-                f"“{labels[needed]}” is missing: the status “{status.label() if status else ''}”"
-                " needs it.",
+                say(
+                    "“{field}” is missing: “{value}” needs it.",
+                    field=say(labels[needed]),
+                    value=status.named() if status else "",
+                ),
             )
     if (
         document.get("translation_is_machine") is True
@@ -72,10 +72,11 @@ def _history(document: Mapping[str, object]) -> Iterator[Finding]:
         )
 
 
-def _offence(document: Mapping[str, object]) -> Iterator[Finding]:
-    offences = listed(document, "offence_categories")
+def offences(document: Mapping[str, object]) -> Iterator[Finding]:
+    """Yield what is wrong between the codes of the offences, the domestic law and the legal basis."""
+    named = listed(document, "offence_categories")
     instrument = codes.family(document.get("legal_basis"))
-    for number, code in enumerate(offences):
+    for number, code in enumerate(named):
         entry = codes.find("offence", code)
         foreign = {"UNCC": "BUD", "BUD": "UNCC"}.get(instrument)
         # The words for serious crimes and other conventions are of the UN convention, and mean the
@@ -88,9 +89,12 @@ def _offence(document: Mapping[str, object]) -> Iterator[Finding]:
         ):
             yield Finding(
                 f"offence_categories[{number}]",
-                f"{entry.text()} belongs to another instrument than the legal basis.",
+                say(
+                    "{offence} belongs to another instrument than the legal basis.",
+                    offence=entry.said(),
+                ),
             )
-    if "UNCONV" in offences and "other_convention" not in document:
+    if "UNCONV" in named and "other_convention" not in document:
         yield Finding(
             "other_convention",
             "“Other UN convention” is missing: name the convention of the offence.",
@@ -102,25 +106,36 @@ def _offence(document: Mapping[str, object]) -> Iterator[Finding]:
     if serious is True and penalty is not None and penalty < least:
         yield Finding(
             "is_serious_crime",
-            f"A serious crime has a maximum penalty of at least {least} years, here it is {penalty}"
-            f" [{why}].",
+            say(
+                "A serious crime has a maximum penalty of at least {least, plural, one {# year} other"
+                " {# years}}, here it is {penalty} [{article}].",
+                least=least,
+                penalty=str(penalty),
+                article=why,
+            ),
         )
     needed = (
-        instrument == "UNCC" and not codes.convention_offence(offences, "UNCC")
-    ) or "SERIOUS" in offences
-    if not needed or not offences:
+        instrument == "UNCC" and not codes.convention_offence(named, "UNCC")
+    ) or "SERIOUS" in named
+    if not needed or not named:
         return
     if serious is None:
         yield Finding(
             "is_serious_crime",
-            "“Serious crime” is missing: no offence of the convention is named, so say whether it"
-            f" is one [{why}].",
+            say(
+                "“Serious crime” is missing: no offence of the convention is named, so say whether it"
+                " is one [{article}].",
+                article=why,
+            ),
         )
-    elif serious is False and offences != ["UNCONV"]:
+    elif serious is False and named != ["UNCONV"]:
         yield Finding(
             "is_serious_crime",
-            "Without an offence of the convention, only a serious crime can be the ground of a"
-            f" request [{why}].",
+            say(
+                "Without an offence of the convention, only a serious crime can be the ground of a"
+                " request [{article}].",
+                article=why,
+            ),
         )
 
 
@@ -153,7 +168,11 @@ def _urgency(document: Mapping[str, object], around: Circumstances) -> Iterator[
     if around.priority != "routine" and "urgency_reasons" not in document:
         yield Finding(
             "urgency_reasons",
-            f"“Reasons for the urgency” is missing: the priority is {around.priority}.",
+            say(
+                "“{field}” is missing: “{value}” needs it.",
+                field=say("Reasons for the urgency"),
+                value=codes.lists()["priority"][around.priority.upper()].named(),
+            ),
         )
     if "OTHER-URGENCY" in reasons and "urgency_note" not in document:
         yield Finding("urgency_note", "“Note on the urgency” is missing: explain the other reason.")
@@ -183,6 +202,7 @@ def _item(
             f"{path}.period_to",
             "The period ends in the future: only data that are stored already can be preserved.",
         )
+    yield from _breadth(path, item, start, end)
     seen = at(item, "observed_at")
     if around.future(seen):
         yield Finding(f"{path}.observed_at", "The identifier was observed in the future.")
@@ -215,20 +235,55 @@ def _item(
         )
 
 
+def _breadth(
+    path: str, item: Mapping[str, object], start: int | None, end: int | None
+) -> Iterator[Finding]:
+    """Yield whether a custodian will probably call the period too broad."""
+    if start is None or end is None:
+        return
+    for code in listed(item, "data_categories"):
+        entry = codes.find("data_category", code)
+        most = int(entry.more["broad_days"]) if entry else 0
+        if most and entry and end - start > most * DAY:
+            yield Finding(
+                f"{path}.period_to",
+                say(
+                    "This is probably too broad: {days, plural, one {# day} other {# days}} of"
+                    " “{category}”. A request that is too broad is sent back; name the days that"
+                    " the facts point to.",
+                    days=(end - start) // DAY,
+                    category=entry.named(),
+                ),
+                warning=True,
+            )
+            return
+
+
 def _next_steps(document: Mapping[str, object], around: Circumstances) -> Iterator[Finding]:
     basis = document.get("legal_basis")
     days = integer(document, "requested_duration_days")
-    least, most = codes.number("preservation_min_days"), codes.number("domestic_order_max_days")
+    least = codes.least_days(basis)
+    most = int(str((around.card or {}).get("preservation_days", 0))) or codes.number(
+        "domestic_order_max_days"
+    )
     if days is not None and days < least:
         yield Finding(
             "requested_duration_days",
-            f"“Duration in days” must be at least {least}, here it is {days}"
-            f" [{codes.number_cited('preservation_min_days', basis)}].",
+            say(
+                "“{field}” must be at least {least}, here it is {days} [{article}].",
+                field=say("Duration in days"),
+                least=str(least),
+                days=str(days),
+                article=codes.number_cited("preservation_min_days", basis),
+            ),
         )
     if days is not None and days > most:
         yield Finding(
             "requested_duration_days",
-            f"More than {most} days may be given only in renewals.",
+            say(
+                "More than {most, plural, one {# day} other {# days}} may be given only in renewals.",
+                most=most,
+            ),
             warning=True,
         )
     measures = [codes.find("mla_measure", code) for code in listed(document, "mla_measure")]

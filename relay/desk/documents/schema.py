@@ -3,8 +3,10 @@
 A schema file is JSON Schema 2020-12 with annotations of our own: ``x-codes`` names a list of
 ``codes.json`` and becomes an ``enum``; ``x-block`` names a block of ``blocks.json`` and is replaced
 by it; ``x-article`` names citations; ``x-label`` is what people call the field, ``x-form`` how they
-write it; ``x-statement`` is the kind of the signed statement. :func:`load` resolves all
-of them, so that people and any validator can read what ``desk schema`` prints. Ours is here because it returns all
+write it; ``x-statement`` is the kind of the signed statement. ``x-head`` and ``x-tail`` put the
+fields of blocks before and after a kind's own; what else begins with ``x-`` is read by other modules
+of this room (README). :func:`load` resolves blocks, codes and articles, so that people and any
+validator can read what ``desk schema`` prints. Ours is here because it returns all
 problems at once, each as a sentence, and because it takes hostile documents: no references, no
 recursion beyond the schema's own, no floats (PROTOCOL 6.1). The tests hold its verdict against
 another implementation.
@@ -19,6 +21,7 @@ from typing import Any
 
 from relay.desk.documents import codes
 from relay.desk.documents.reading import day, instant, printable
+from relay.desk.documents.wording import Said, say
 
 KEYWORDS = frozenset(
     {
@@ -46,6 +49,15 @@ KEYWORDS = frozenset(
         "x-labels",
         "x-form",
         "x-statement",
+        "x-from",
+        "x-place",
+        "x-answers",
+        "x-event",
+        "x-serves",
+        "x-clock",
+        "x-rules",
+        "x-free",
+        "x-example",
     }
 )
 """Every keyword that a resolved schema may have; a test holds the files to it."""
@@ -60,7 +72,7 @@ _WORDS = {
     "integer": "a whole number",
 }
 
-Fault = tuple[str, str]
+Fault = tuple[str, Said]
 """(path, sentence); the path is like ``items[0].period_from``, "" is the document itself."""
 
 
@@ -84,14 +96,30 @@ def load(kind: str) -> Mapping[str, Any]:
     if kind not in kinds():
         raise KeyError(kind)
     blocks = _read("blocks.json")
-    resolved: Mapping[str, Any] = _resolve(_read("schemas", f"{kind}.v1.json"), blocks)
+    found = _read("schemas", f"{kind}.v1.json")
+    resolved: Mapping[str, Any] = _resolve(_whole(found, blocks), blocks)
     return resolved
+
+
+def _whole(found: dict[str, Any], blocks: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema with the fields of its head and tail in their places; its own come between."""
+    own, required = dict(found["properties"]), list(found["required"])
+    head = [blocks[name] for name in found.pop("x-head", ())]
+    tail = [blocks[name] for name in found.pop("x-tail", ())]
+    fields = {"kind": own.pop("kind")}
+    for block in head:
+        fields |= block["properties"]
+    fields |= own
+    for block in tail:
+        fields |= {key: inner for key, inner in block["properties"].items() if key not in fields}
+    needed = {*required, *(key for block in (*head, *tail) for key in block["required"])}
+    return found | {"required": [key for key in fields if key in needed], "properties": fields}
 
 
 def _resolve(node: Mapping[str, Any], blocks: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(node)
-    if (name := found.pop("x-block", None)) is not None:
-        found |= _resolve(blocks[name], blocks)
+    while (name := found.pop("x-block", None)) is not None:
+        found = blocks[name] | found  # what the field itself says stands above its block
     if (name := found.get("x-codes")) is not None:
         found["enum"] = list(codes.lists()[name])
         found["x-labels"] = {code: entry.text() for code, entry in codes.lists()[name].items()}
@@ -114,17 +142,40 @@ def faults(schema: Mapping[str, Any], document: object) -> list[Fault]:
     return found
 
 
+def label(schema: Mapping[str, Any], otherwise: str) -> Said:
+    """Return what people call a field."""
+    return say(str(schema.get("x-label", otherwise)))
+
+
 def _judge(schema: Mapping[str, Any], value: object, path: str, found: list[Fault]) -> None:
-    label = schema.get("x-label", "The document")
+    field = label(schema, "The document")
     if "const" in schema and not _same(value, schema["const"]):
-        found.append((path, f"“{label}” must be {_shown(schema['const'])}."))
+        wanted = _shown(schema["const"])
+        found.append((path, say("“{field}” must be {wanted}.", field=field, wanted=wanted)))
         return
     kind = schema.get("type")
     if kind is not None and not _is(value, kind):
-        found.append((path, f"“{label}” must be {_WORDS[kind]}, not {_kind_of(value)}."))
+        wanted, given = say(_WORDS[kind]), say(_kind_of(value))
+        found.append(
+            (
+                path,
+                say(
+                    "“{field}” must be {wanted}, not {given}.",
+                    field=field,
+                    wanted=wanted,
+                    given=given,
+                ),
+            )
+        )
         return
     if "enum" in schema and value not in schema["enum"]:
-        found.append((path, f"“{label}” is not a code of its list: {_choice(schema)}."))
+        choice = ", ".join(str(code) for code in schema["enum"])
+        found.append(
+            (
+                path,
+                say("“{field}” is not a code of its list: {choice}.", field=field, choice=choice),
+            )
+        )
         return
     if isinstance(value, dict):
         _judge_object(schema, value, path, found)
@@ -134,9 +185,15 @@ def _judge(schema: Mapping[str, Any], value: object, path: str, found: list[Faul
         _judge_text(schema, value, path, found)
     elif isinstance(value, int) and not isinstance(value, bool):
         if value < schema.get("minimum", value):
-            found.append((path, f"“{label}” must be at least {schema['minimum']}."))
+            limit = str(schema["minimum"])
+            found.append(
+                (path, say("“{field}” must be at least {limit}.", field=field, limit=limit))
+            )
         if value > schema.get("maximum", value):
-            found.append((path, f"“{label}” must be at most {schema['maximum']}."))
+            limit = str(schema["maximum"])
+            found.append(
+                (path, say("“{field}” must be at most {limit}.", field=field, limit=limit))
+            )
 
 
 def _judge_object(
@@ -149,26 +206,50 @@ def _judge_object(
         if key in value:
             _judge(inner, value[key], place, found)
         elif key in required:
-            found.append((place, f"“{inner.get('x-label', key)}” is missing."))
+            found.append((place, say("“{field}” is missing.", field=label(inner, key))))
     if schema.get("additionalProperties", True) is False:
         for key in value:
             if key not in properties:
                 known = printable(str(key))[:60]
                 place = f"{path}.{known}" if path else known
                 found.append(
-                    (place, f"There is no field “{known}” here; check its spelling or take it out.")
+                    (
+                        place,
+                        say(
+                            "There is no field “{field}” here; check its spelling or take it out.",
+                            field=known,
+                        ),
+                    )
                 )
 
 
 def _judge_list(
     schema: Mapping[str, Any], value: list[object], path: str, found: list[Fault]
 ) -> None:
-    label = schema.get("x-label", "The list")
+    field = label(schema, "The list")
     if len(value) < schema.get("minItems", 0):
-        found.append((path, f"“{label}” needs at least {schema['minItems']}."))
+        found.append(
+            (
+                path,
+                say(
+                    "“{field}” needs at least {least, plural, one {# entry} other {# entries}}.",
+                    field=field,
+                    least=schema["minItems"],
+                ),
+            )
+        )
     if len(value) > schema.get("maxItems", len(value)):
         found.append(
-            (path, f"“{label}” has {len(value)} where at most {schema['maxItems']} are possible.")
+            (
+                path,
+                say(
+                    "“{field}” has {count, plural, one {# entry} other {# entries}}; the limit is"
+                    " {most}.",
+                    field=field,
+                    count=len(value),
+                    most=schema["maxItems"],
+                ),
+            )
         )
         return
     for place, inner in enumerate(value):
@@ -176,29 +257,45 @@ def _judge_list(
 
 
 def _judge_text(schema: Mapping[str, Any], value: str, path: str, found: list[Fault]) -> None:
-    label = schema.get("x-label", "The text")
+    field = label(schema, "The text")
     if len(value) < schema.get("minLength", 0):
-        found.append((path, f"“{label}” is empty or too short."))
+        found.append((path, say("“{field}” is empty or too short.", field=field)))
         return
     if len(value) > schema.get("maxLength", len(value)):
         found.append(
             (
                 path,
-                (
-                    f"“{label}” has {len(value)} characters where at most {schema['maxLength']} are"
-                    " possible."
+                say(
+                    "“{field}” has {count, plural, one {# character} other {# characters}}; the limit"
+                    " is {most}.",
+                    field=field,
+                    count=len(value),
+                    most=schema["maxLength"],
                 ),
             )
         )
         return
     if "pattern" in schema and not _matches(schema["pattern"], value):
-        found.append((path, f"“{label}” does not have its form ({_form(schema)})."))
+        found.append(
+            (
+                path,
+                say("“{field}” does not have its form ({form}).", field=field, form=_form(schema)),
+            )
+        )
     elif schema.get("format") == "date-time" and instant(value) is None:
         found.append(
-            (path, f"“{label}” is no time that exists; write it like 2026-11-23T03:00:00Z.")
+            (
+                path,
+                say(
+                    "“{field}” is no time that exists; write it like 2026-11-23T03:00:00Z.",
+                    field=field,
+                ),
+            )
         )
     elif schema.get("format") == "date" and day(value) is None:
-        found.append((path, f"“{label}” is no day that exists; write it like 2026-11-23."))
+        found.append(
+            (path, say("“{field}” is no day that exists; write it like 2026-11-23.", field=field))
+        )
 
 
 def _matches(pattern: str, value: str) -> bool:
@@ -230,13 +327,9 @@ def _kind_of(value: object) -> str:
     return "a number with a fraction" if isinstance(value, float) else "something else"
 
 
-def _choice(schema: Mapping[str, Any]) -> str:
-    return ", ".join(str(code) for code in schema["enum"])
-
-
-def _form(schema: Mapping[str, Any]) -> str:
+def _form(schema: Mapping[str, Any]) -> Said:
     if schema.get("format") == "date-time":
-        return "UTC, like 2026-11-23T03:00:00Z"
+        return say("UTC, like 2026-11-23T03:00:00Z")
     if schema.get("format") == "date":
-        return "like 2026-11-23"
-    return str(schema.get("x-form", "see the schema"))
+        return say("like 2026-11-23")
+    return say(str(schema.get("x-form", "see the schema")))

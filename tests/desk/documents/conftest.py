@@ -4,16 +4,22 @@ import calendar
 import copy
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from relay.desk.documents import forms
+from relay.desk.documents import forms, skeleton
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "deploy/examples/preservation_request.json"
 NOW = calendar.timegm((2026, 11, 23, 3, 0, 0))
 DAY = 86_400
+
+
+@cache
+def _examples() -> str:
+    return json.dumps({kind: skeleton.example(kind, NOW) for kind in forms.KINDS})
 
 
 @pytest.fixture
@@ -48,8 +54,9 @@ def problems() -> Callable[..., list[forms.Problem]]:
 
 @pytest.fixture
 def answers(request_form: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """One complete document of each kind, as the builders write them."""
-    return {
+    """One complete document of each kind: as the builders write them, or the example of the kind."""
+    examples: dict[str, dict[str, Any]] = json.loads(_examples())
+    return examples | {
         "preservation_request": request_form,
         "acknowledgement": forms.acknowledgement(
             request_form,

@@ -33,6 +33,12 @@ GROUNDS = {
     "G7-24-7": NATIONAL,
     "INTERPOL": NATIONAL,
     "DOMESTIC": NATIONAL,
+    "UNCC-37": NATIONAL,
+    "UNCC-47": NATIONAL,
+    "UNCC-50": NATIONAL,
+    "BUD-24": NATIONAL,
+    "UNCC-40-4": set(),
+    "BUD-26": set(),
 }
 
 

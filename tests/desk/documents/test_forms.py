@@ -11,14 +11,13 @@ Form = dict[str, Any]
 
 
 def test_the_kinds_of_this_version() -> None:
-    """Five kinds, each with a statement kind of PROTOCOL 10."""
-    assert {kind: forms.statement_kind(kind) for kind in forms.KINDS} == {
-        "acceptance": "answer",
-        "acknowledgement": "info",
-        "preservation_request": "request",
-        "refusal": "refusal",
-        "withdrawal": "info",
-    }
+    """Every kind has a statement kind of PROTOCOL 10; what asks is a request, what decides an answer."""
+    kinds = {kind: forms.statement_kind(kind) for kind in forms.KINDS}
+    assert len(kinds) == 54
+    assert kinds["preservation_request"] == kinds["extension_request"] == "request"
+    assert kinds["acceptance"] == kinds["extension_decision"] == "answer"
+    assert [kind for kind, said in kinds.items() if said == "refusal"] == ["refusal"]
+    assert set(kinds.values()) == {"request", "answer", "refusal", "info"}
 
 
 @pytest.mark.parametrize("kind", forms.KINDS)
