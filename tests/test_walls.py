@@ -231,6 +231,7 @@ def test_every_room_of_relay_has_taken_a_side() -> None:
         "config",
         "core",
         "desk",
+        "durable",
         "endpoints",
         "errors",
         "settings",

@@ -1,5 +1,6 @@
 """What went wrong with the store's file, as sentences that say what to do next."""
 
+import errno
 from pathlib import Path
 
 from keys.errors import Failed
@@ -21,7 +22,7 @@ def explain(error: Exception, path: Path) -> Failed:
     if isinstance(error, Failed):
         return error
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    if name == "SQLITE_FULL":
+    if name == "SQLITE_FULL" or getattr(error, "errno", 0) == errno.ENOSPC:
         return Failed(
             f"The disk that holds the store {path} is full; the last commit may or may not be kept.",
             hint="Make room, then start the relay again. All that was accepted is there.",

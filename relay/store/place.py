@@ -2,9 +2,11 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from keys.errors import Failed
+from relay.durable import make_durable
 
 FREE_BYTES_MIN = 64 * 1024 * 1024
 """A store with less room than this is refused at start: it would soon have to break in a commit."""
@@ -49,16 +51,6 @@ def create_private(path: Path) -> None:
         raise Failed(f"{path} cannot be made: {error.strerror}.", exit_code=73) from error
 
 
-def make_durable(path: Path) -> None:
-    """Sync a file and its name in the folder."""
-    for one in (path, path.parent):
-        descriptor = os.open(one, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 class Lock:
     """One process per store. A file of its own: closing a second descriptor of the store's file
     would end SQLite's lock.
@@ -83,10 +75,13 @@ class Lock:
                 hint="One relay at a time: stop that one, or give this one a store of its own.",
                 exit_code=75,
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        # The number is only for the sentence above: a disk that does not take it is found by others.
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         """Let others in. The file stays: removing it would race with one who has just opened it."""
-        os.ftruncate(self._descriptor, 0)
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from keys.errors import Failed
 from relay.core.tlog import Frontier
+from relay.durable import make_durable, settle_log
 from relay.store import findings, place, schema
 from relay.store.base import (
     Change,
@@ -109,6 +110,8 @@ class SqliteStore(Calls):
         version = schema.version_of(connection, self.path, len(self._scripts))
         schema.settle(connection)
         # What an earlier process wrote may sit in the page cache only: this syncs it or fails.
+        connection.execute("PRAGMA user_version").fetchone()
+        settle_log(self.path)
         self._checkpoint("TRUNCATE")
         if 0 < version < len(self._scripts):
             self._copy_aside(version)
@@ -399,9 +402,9 @@ class SqliteStore(Calls):
             copy.execute("UPDATE store SET copied = 1")
         finally:
             copy.close()
-        place.make_durable(part)
+        make_durable(part)
         part.rename(path)
-        place.make_durable(path)
+        make_durable(path)
 
 
 def _everything(connection: sqlite3.Connection) -> list[str]:
