@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders_redis import SERVERS, emptied
 from builders_store import (
     NOW,
     digest,
@@ -40,12 +41,13 @@ from relay.store.memory import MemoryStore
 from relay.store.sqlite import SqliteStore
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", *SERVERS])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """Yield each kind of store, started."""
+    """Yield each kind of store, started; the last two are real servers, emptied before each test."""
     kinds: dict[str, Callable[[], Store]] = {
         "memory": MemoryStore,
         "sqlite": lambda: SqliteStore(tmp_path / "relay.db"),
+        **{name: lambda name=name: emptied(name, tmp_path) for name in SERVERS},  # type: ignore[misc]
     }
     made = kinds[request.param]()
     await made.start(NOW)
@@ -86,6 +88,8 @@ async def test_what_was_committed_is_there(store: Store) -> None:
         "timers_expire": 1,
         "open": 1,
         "log": 2,
+        "blobs": 0,
+        "blob_bytes": 0,
         **{f"pages_{state}": 0 for state in PAGE_STATES},
     }
     assert await store.check() == []

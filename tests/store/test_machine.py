@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from builders_store import NOW, digest, kept, msg_of, page, prekey, sealed
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,6 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from relay.store.base import PAGE_STATES, PREKEY_KEPT_AFTER, Change, Entry, Store, Timer
 from relay.store.memory import MemoryStore
 from relay.store.sqlite import SqliteStore
+
+pytestmark = pytest.mark.timeout(1200)
+"""With --long thousands of stores are opened on the disk."""
 
 MESSAGES = ["a", "b", "c", "d"]
 DESKS = ["AU", "VN", "FJ"]

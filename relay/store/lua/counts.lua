@@ -1,0 +1,2 @@
+-- Read only: the numbers that the other scripts keep.
+return redis.call('HGETALL', KEYS[1] .. 'count')
