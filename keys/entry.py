@@ -17,6 +17,7 @@ from typing import Any
 
 from keys import statement, suite
 from keys.errors import Code, Refused
+from keys.remembered import remembered
 from keys.shape import closed, integer, listed, matching, one_of, refuse, text
 
 DESK = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,4})?\Z")
@@ -29,6 +30,8 @@ ZONE = re.compile(r"[A-Za-z0-9_+-]{1,30}(/[A-Za-z0-9_+-]{1,30}){0,2}\Z")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z")
 
 ACTIVE_DEVICES_MAX = 31
+REMEMBERED_BYTES_MAX = 32 * 1024 * 1024
+"""Entries kept as they were read; 1000 real ones have some 20 MB."""
 ENTRY_BYTES_MAX = 512 * 1024
 RETIRED_BYTES_MAX = 4 * 1024 * 1024
 PRIORITIES = ("emergency", "urgent", "routine")
@@ -179,7 +182,7 @@ def _members(desk: str, value: object, most: int) -> tuple[Member, ...]:
     return tuple(_member(desk, one) for one in encoded)
 
 
-@lru_cache(maxsize=2048)
+@remembered(REMEMBERED_BYTES_MAX)
 def read_entry(desk: str, data: bytes, retired: bytes = b"") -> DeskEntry:
     """Read and check a desk entry, and the list of its retired members where there is one. Cached by bytes.
 

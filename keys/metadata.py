@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any
 
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
@@ -33,10 +32,13 @@ from tuf.api.serialization import SerializationError
 from keys import suite
 from keys.errors import Code, Refused
 from keys.identity import Signer
+from keys.remembered import remembered
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 KEYS_MAX = 16
 """Keys of one role (PROTOCOL 15: a rotation or recovery has at most 16 signatures)."""
+REMEMBERED_BYTES_MAX = 8 * 1024 * 1024
+"""Four directories of 1000 desks: the one in force, the one that comes, and room."""
 _DEPTH_MAX = 12
 
 
@@ -164,7 +166,7 @@ def _depth(value: object) -> int:
     return 0
 
 
-@lru_cache(maxsize=4096)
+@remembered(REMEMBERED_BYTES_MAX)
 def read(kind: Kind, data: bytes) -> Document:
     """Read one metadata file without trusting it: shape, sizes, honest keys. Cached by its bytes.
 
@@ -262,7 +264,7 @@ def _delegations(delegations: Delegations | None) -> dict[str, Delegation]:
     }
 
 
-@lru_cache(maxsize=4096)
+@remembered(REMEMBERED_BYTES_MAX)
 def verified(kind: Kind, data: bytes, keys: KeySet, role: str) -> Document:
     """Read a metadata file and require the threshold of *keys* over its signed bytes. Cached by bytes and keys.
 

@@ -102,7 +102,7 @@ _DECODER = json.JSONDecoder(
 def decode(data: bytes) -> dict[str, Any]:
     """Read the one encoding of an object; E_ENCODING for any other byte (PROTOCOL 6.1). Callers check size first."""
     # The C scanner recurses once per bracket; count them first so that hostile nesting costs nothing.
-    if data.count(b"[") + data.count(b"{") > JSON_DEPTH_MAX and _depth(data) > JSON_DEPTH_MAX:
+    if data.count(b"[") + data.count(b"{") > JSON_DEPTH_MAX and _too_deep(data):
         _refuse(f"nesting deeper than {JSON_DEPTH_MAX}")
     try:
         value = _DECODER.decode(data.decode("utf-8"))
@@ -116,25 +116,19 @@ def decode(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _depth(data: bytes) -> int:
-    depth = deepest = 0
-    inside = escaped = False
-    for byte in data:
-        if inside:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                inside = False
-        elif byte == 0x22:
-            inside = True
-        elif byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
+# Possessive, so that a million escapes cost no memory; and one that does not end goes to the end, or each of its quotes
+# would be tried as a beginning.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+
+
+def _too_deep(data: bytes) -> bool:
+    depth = 0
+    for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > JSON_DEPTH_MAX:
+            return True
+    return False
 
 
 def b64u(data: bytes) -> str:

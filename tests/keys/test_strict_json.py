@@ -1,5 +1,6 @@
 """Strict JSON: one value has one encoding, and one byte string one reading (PROTOCOL 6.1, C17)."""
 
+import time
 from typing import Any
 
 import pytest
@@ -169,3 +170,34 @@ def test_base64_has_no_spare_bits() -> None:
     for text in ("AB", "A", "AAB", "AA==", "A A", "ÀÀ"):
         with pytest.raises(Refused):
             statement.unb64u(text)
+
+
+@given(st.text(alphabet='[]{}",:\\a1', max_size=60).map(str.encode) | st.binary(max_size=60))
+def test_depth_is_what_a_plain_count_says(data: bytes) -> None:
+    """Brackets are counted outside of strings alone, and a string that does not end goes to the end."""
+    depth = deepest = 0
+    inside = escaped = False
+    for letter in data.decode("latin-1"):
+        if inside:
+            inside = escaped or letter != '"'
+            escaped = letter == "\\" and not escaped
+        elif letter == '"':
+            inside = True
+        else:
+            depth += (letter in "[{") - (letter in "]}")
+            deepest = max(deepest, depth)
+    assert statement._too_deep(data) is (deepest > statement.JSON_DEPTH_MAX)
+
+
+def test_hostile_strings_cost_nothing() -> None:
+    """A megabyte of quotes, escapes and brackets, ended or not, is looked through once."""
+    for hostile in (
+        b'"' + b'\\"' * 500_000,
+        b'"[' * 500_000,
+        b'{"a":"' + b"[" * 10**6,
+        b"\\" * 10**6,
+    ):
+        before = time.process_time()
+        with pytest.raises(Refused):
+            statement.decode(hostile)
+        assert time.process_time() - before < 1

@@ -327,8 +327,8 @@ def test_a_key_under_which_anybody_signs_is_refused_here_only(
         world, LATER, listed={"targets.json": FileMeta.of(*newest(world.files, "targets"))}
     )
     monkeypatch.undo()
-    metadata.read.cache_clear()
-    metadata.verified.cache_clear()
+    metadata.read.clear()
+    metadata.verified.clear()
     with pytest.raises(Refused) as refused:
         update(World().trusted(), files, LATER)
     assert refused.value.code == "E_KEY"
