@@ -105,7 +105,7 @@ def read_file(path: Path) -> dict[str, Any]:
         _wrong(path, "it is far too large")
     try:
         value = json.loads(data) if path.suffix == ".json" else tomllib.loads(data.decode())
-    except (UnicodeDecodeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML; a list in lists in lists
         _wrong(path, f"{error}")
     if not isinstance(value, dict):
         _wrong(path, "it is not a table")

@@ -158,7 +158,7 @@ class Archive:
             return cursor.fetchall(), cursor.rowcount
         except sqlite3.ProgrammingError:
             raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # it quotes what it does not like
             self._broken = True
             raise Failed(
                 f"The desk's archive {self.path} cannot be used ({error}).",
@@ -222,7 +222,7 @@ class Archive:
         )
         rows = []
         for values_of_row in found:
-            row = dict(zip(names, values_of_row, strict=True))
+            row = shelf.typed(dict(zip(names, values_of_row, strict=True)))
             for column in opened:
                 row[column] = self._open(table, row["id"], column, row[column])
             rows.append(row)
@@ -332,7 +332,7 @@ class Archive:
                 path.unlink(missing_ok=True)
                 raise
             return made
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise Failed(
                 f"The backup {backup} is damaged ({error}).",
                 hint="Use an older backup; the messages since then can be fetched from the relay while they live.",
@@ -364,7 +364,7 @@ def _check_version(file: sqlite3.Connection, path: Path) -> None:
         (version,) = file.execute("PRAGMA user_version").fetchone()
         (application,) = file.execute("PRAGMA application_id").fetchone()
         (tables,) = file.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         raise _no_archive(path) from None
     if tables and application != APPLICATION_ID:
         raise Failed(
@@ -438,7 +438,7 @@ def _open(path: Path, *, writing: bool = True) -> sqlite3.Connection:
                 hint="Type it again while `desk serve` runs (it asks the running desk), or stop the other one.",
                 exit_code=errors.TRY_AGAIN,
             ) from None
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
             raise _no_archive(path) from None
         if mode != "wal" or level != 2:
             raise Failed(

@@ -108,7 +108,7 @@ def load(folder: Path) -> Home:
     _check_private(folder)
     try:
         found = tomllib.loads(_read(path, CONFIG_BYTES_MAX).decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits, lists in lists
         _wrong(path, f"it is not TOML ({error})")
     return _home(folder, path, found)
 

@@ -207,7 +207,7 @@ class Letters:
 def _letter(row: Row) -> Letter:
     return Letter(
         row["id"],
-        Way(row["way"]),
+        _way(row),
         row["received"],
         bool(row["revoked"]),
         row["needs"],
@@ -226,4 +226,15 @@ def _reread(wire: bytes, sid: str) -> Statement:
 
 
 def _alias(row: Row) -> Alias:
-    return Alias(row["id"], row["sid"], Way(row["way"]), row["received"], row["expires"])
+    return Alias(row["id"], row["sid"], _way(row), row["received"], row["expires"])
+
+
+def _way(row: Row) -> Way:
+    """Return how a row's message came; E_KEYRING where its word, which is in the clear, was changed."""
+    if row["way"] not in set(Way):
+        raise Refused(
+            Code.E_KEYRING,
+            "A row of the archive was changed: it does not say how its message came.",
+            hint="Restore a backup: desk restore BACKUP.",
+        )
+    return Way(row["way"])
