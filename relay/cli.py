@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from keys import statement, suite
+from keys import suite
 from keys.errors import Code, Failed, Poc24Error, Refused
 from relay import errors
 from relay.config import Config, load
@@ -247,10 +247,13 @@ async def _publish(data: bytes, url: str, ca: Path | None) -> int:
         ) from None
     if response.status != 200:
         raise errors.from_json(body)
-    found = statement.decode(body).get("version")
-    if type(found) is not int:
-        raise Refused(Code.E_ENCODING, "What answers there is not a relay.")
-    return found
+    from relay.wire import frames
+
+    try:
+        version: int = frames.answered(frames.Type.PUBLISH, body)["version"]
+    except Refused:
+        raise Refused(Code.E_ENCODING, "What answers there is not a relay.") from None
+    return version
 
 
 def _here(host: str | None) -> bool:

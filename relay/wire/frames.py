@@ -162,6 +162,16 @@ BODIES: Mapping[Type, Mapping[str, Check]] = MappingProxyType(
 )
 """The bodies that are strict JSON; of STATEMENT it is the first of two parts."""
 
+ANSWERS: Mapping[Type, Mapping[str, Check]] = MappingProxyType(
+    {
+        Type.PREKEYS: {},
+        Type.RESUME: {"epoch": fields.count, "seq": fields.count, "head": fields.count},
+        Type.TOKEN: {"token": fields.identifier, "until": fields.time},
+        Type.PUBLISH: {"version": fields.count},
+    }
+)
+"""The answers that are strict JSON, by the call that they answer."""
+
 
 def pack(kind: Type, values: Mapping[str, Any]) -> bytes:
     """Return a body of :data:`BODIES`; E_ENCODING for other fields."""
@@ -171,8 +181,23 @@ def pack(kind: Type, values: Mapping[str, Any]) -> bytes:
 
 def unpack(kind: Type, body: bytes) -> dict[str, Any]:
     """Read a body of :data:`BODIES`; E_ENCODING unless strict JSON with exactly its fields."""
+    return _read(BODIES[kind], f"The frame {kind.name}", body)
+
+
+def answer(kind: Type, values: Mapping[str, Any]) -> bytes:
+    """Return an answer of :data:`ANSWERS`; E_ENCODING for other fields."""
+    fields.closed(values, ANSWERS[kind], f"The answer to {kind.name}")
+    return statement.encode(values)
+
+
+def answered(kind: Type, body: bytes) -> dict[str, Any]:
+    """Read an answer of :data:`ANSWERS`; E_ENCODING unless strict JSON with exactly its fields."""
+    return _read(ANSWERS[kind], f"The answer to {kind.name}", body)
+
+
+def _read(shape: Mapping[str, Check], what: str, body: bytes) -> dict[str, Any]:
     if len(body) > statement.STATEMENT_BYTES_MAX:
-        raise Refused(Code.E_TOO_LARGE, f"The body of a frame {kind.name} is too long.")
+        raise Refused(Code.E_TOO_LARGE, f"{what} is too long.")
     found = statement.decode(body)
-    fields.closed(found, BODIES[kind], f"The frame {kind.name}")
+    fields.closed(found, shape, what)
     return found
