@@ -28,6 +28,7 @@ PUSHES_MAX = 256
 CALLS_MAX = 16
 TOKEN_LEFT_S = 60
 """A token that is good for less than this is renewed before it is shown."""
+BROKEN = "The line to the relay broke."
 PUSHED = frozenset({Type.NOTIFY, Type.STATEMENT, Type.DIRECTORY, Type.DRAINING})
 
 
@@ -47,6 +48,7 @@ class Session:
         self._calls = asyncio.Semaphore(CALLS_MAX)
         self._last = 0
         self._open: dict[int, asyncio.Future[bytes]] = {}
+        self._over = False
         self._pushes: deque[Frame] = deque()
         self._pushed = asyncio.Event()
         self._token = ""
@@ -121,6 +123,8 @@ class Session:
     async def ask(self, kind: Type, body: bytes) -> bytes:
         """Make one call; return its answer's body. TurnedDown if the relay refuses, OSError if the line is dead."""
         async with self._calls:
+            if self._over:
+                raise ConnectionError(BROKEN)
             self._last = request = self._last % 0xFFFFFFFF + 1
             answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             self._open[request] = answer
@@ -147,7 +151,19 @@ class Session:
     # What comes in
 
     async def read(self) -> None:
-        """Read until the line ends (ConnectionError) or the relay says what none may say (Refused)."""
+        """Read until the line ends (ConnectionError) or the relay says what none may say (Refused).
+
+        With it ends every call: nobody waits for an answer that can no longer come.
+        """
+        try:
+            await self._read()
+        finally:
+            self._over = True
+            for answer in self._open.values():
+                if not answer.done():
+                    answer.set_exception(ConnectionError(BROKEN))
+
+    async def _read(self) -> None:
         while True:
             data = await self._socket.receive()
             if data is None:

@@ -1,5 +1,6 @@
 """The desk's line to the real relay, in memory and in virtual time: days off, outages, restarts, crashes, lies."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -417,6 +418,33 @@ def test_an_answer_that_gets_lost_is_asked_for_again(tmp_path: Path) -> None:
         kinds = await vn.kinds(sent["msg"])
         assert kinds.count("accepted") == 1
         assert (await vn.desk.timeline(sent["msg"]))["state"] == "delivered"
+
+    perform(story, tmp_path)
+
+
+def test_nobody_waits_for_an_answer_of_a_broken_line(tmp_path: Path) -> None:
+    """The relay dies while an officer sends: he goes on at once, and so does the line that comes after it."""
+
+    async def story(stage: Stage) -> None:
+        vn, _au = await stage.seat("VN"), await stage.seat("AU")
+        silent = False
+
+        def swallow(data: bytes) -> list[bytes]:
+            return [] if silent and data[0] == Type.ANSWER else [data]
+
+        vn.through(swallow)
+        await vn.until(lambda: not vn.connected)
+        await vn.until(lambda: vn.connected)
+        silent = True
+        sending = asyncio.ensure_future(vn.send("AU"))
+        await stage.clock.sleep(2)
+        assert not sending.done(), "it waits for prekeys"
+        silent = False
+        begun = stage.clock.now()
+        vn.cut()
+        sent = await sending
+        assert stage.clock.now() - begun <= 1
+        await vn.desk.wait(sent["msg"], "delivered", 5)
 
     perform(story, tmp_path)
 
