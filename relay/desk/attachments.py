@@ -18,15 +18,11 @@ from typing import Any
 
 from relay.desk.archive import Archive, Row
 from relay.desk.letters import Letter, Way
+from relay.desk.shelves import COMING, DAMAGED, DOWN, HERE, LOST, THERE, UP, WAITING
 from relay.wire import attachment
 from relay.wire.attachment import Facts
 from relay.wire.envelope import Header
 
-UP, DOWN = "up", "down"
-WAITING, THERE = "waiting", "there"
-COMING, HERE, LOST, DAMAGED = "coming", "here", "lost", "damaged"
-GONE = frozenset({LOST, DAMAGED})
-"""States that time alone does not mend: somebody has to ask the sender."""
 AGAIN_S, AGAIN_S_MAX = 15, 3600
 """What could not be moved is tried again after this long, doubled each time; at once when the link has come back."""
 KEPT_S = 86_400

@@ -16,6 +16,7 @@ from keys.errors import Failed, Poc24Error
 from relay import errors
 from relay.desk import logs
 from relay.desk.cli_acts import acknowledge, answer, decline, withdraw
+from relay.desk.cli_attach import save
 from relay.desk.cli_house import backup, init, restore, serve
 from relay.desk.cli_reads import (
     exit_codes,
@@ -108,6 +109,7 @@ for command in (
     decline,
     answer,
     withdraw,
+    save,
     timeline,
     watch,
     phone,

@@ -1,12 +1,15 @@
 """Commands by which an officer acts on a message: acknowledge, decline, answer, withdraw."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from keys.errors import Code, Refused
-from relay.desk import compose, paper
+from keys.identity import Signer
+from relay.desk import compose, paper, paper_attachments
+from relay.desk.cli_attach import ATTACH, announce, look, sealed
 from relay.desk.cli_hand import (
     SEEN,
     Hand,
@@ -26,11 +29,17 @@ from relay.desk.home import Home
 
 @click.command()
 @click.argument("msg")
+@click.option(
+    "--no-note", is_flag=True, help="Do not tell the sender of attachments that are not here."
+)
 @signing
 @reaching(15, SEEN)
 @everywhere
-def acknowledge(office: Office, msg: str) -> None:
-    """State, signed, that you have opened and read MSG: this stops the paging on both sides."""
+def acknowledge(office: Office, msg: str, *, no_note: bool) -> None:
+    """State, signed, that you have opened and read MSG: this stops the paging on both sides.
+
+    Where an attachment did not arrive, or is damaged, its sender is told so in a signed note.
+    """
     settings = office.home()
     with office.counter(settings) as at:
         found = incoming(at, msg, settings.desk)
@@ -43,15 +52,38 @@ def acknowledge(office: Office, msg: str) -> None:
                 copy, found["statement"], desk=settings.desk, now=me.now, officer=officer
             ),
         )
+        faults = [] if no_note else paper_attachments.faults(found)
+        note = _tell(office, me, found, faults, officer) if faults else {}
         after = at.ask(at.desk.show(found["statement"]))
         office.data(
-            {"msg": found["msg"], "kind": "acknowledged", "statements": [act.sid for act in acts]},
+            {
+                "msg": found["msg"],
+                "kind": "acknowledged",
+                "statements": [act.sid for act in acts],
+                **note,
+            },
             [
                 f"{paper.short(found['msg'])} acknowledged.",
                 paper.next_step(after, settings.desk, office.sheet()),
             ],
         )
         posted(office, me)
+
+
+def _tell(
+    office: Office, me: Hand, found: Mapping[str, Any], faults: list[str], officer: Signer
+) -> dict[str, str]:
+    """Send the sender of a message a signed note of what is wrong with its attachments."""
+    name = paper.short(found["msg"])
+    text = "\n".join(
+        [f"Your message {name} was opened and read here.", *faults, "Please send it again."]
+    )
+    made = compose.note(
+        text, me.back(found["header"]), thread=found["msg"], officer=officer, nonce=nonce()
+    )
+    sent = me.send(made)
+    office.say(f"{found['header']['from']} is told, signed: {' '.join(faults)}")
+    return {"note": str(sent["msg"])}
 
 
 @click.command()
@@ -161,16 +193,19 @@ def withdraw(
 @click.option("--order", default="", metavar="TEXT", help="The reference of the order.")
 @click.option("--ticket", default="", metavar="TEXT", help="This desk's own reference.")
 @click.option("--note", default="", metavar="TEXT", help="A word more.")
+@ATTACH
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @signing
 @reaching(15, SEEN)
 @everywhere
-def answer(office: Office, msg: str, *, yes: bool, **given: Any) -> None:
+def answer(
+    office: Office, msg: str, *, attached: tuple[Path, ...], yes: bool, **given: Any
+) -> None:
     """Answer MSG: accept it with --preserved-until, refuse it with --refuse, or send --file."""
     chosen = [name for name in ("preserved_until", "refuse", "file") if given[name] is not None]
     if len(chosen) != 1:
         raise click.UsageError("Choose one of --preserved-until, --refuse and --file.")
-    settings = office.home()
+    settings, picked = office.home(), look(attached)
     with office.counter(settings) as at:
         found = incoming(at, msg, settings.desk)
         request = asked_in(found)
@@ -193,18 +228,21 @@ def answer(office: Office, msg: str, *, yes: bool, **given: Any) -> None:
             options = "\nSay it with other or further options; `desk answer --help` names them."
             raise Refused(incomplete.code, incomplete.text, hint=options) from None
         _show_before(office, document, found)
+        announce(office, picked)
         office.confirm("Sign, seal and send this?", yes=yes, needed=False)
-        officer = office.officer(settings)
-        made = compose.reply(
-            document,
-            top,
-            request=request,
-            thread=found["msg"],
-            reservations=reservations,
-            officer=officer,
-            nonce=nonce(),
-        )
-        sent = me.send(made)
+        with sealed(office, settings, picked) as enclosed:
+            officer = office.officer(settings)
+            made = compose.reply(
+                document,
+                top,
+                request=request,
+                thread=found["msg"],
+                reservations=reservations,
+                officer=officer,
+                nonce=nonce(),
+                attachments=enclosed.named,
+            )
+            sent = me.send(made, enclosed)
         acts = settle(
             me,
             found,

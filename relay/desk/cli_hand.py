@@ -12,6 +12,7 @@ from keys.errors import Code, Failed, Refused
 from keys.statement import Statement
 from relay import errors
 from relay.desk import clock, compose, paper
+from relay.desk.cli_attach import NOTHING, UPLOADING, Enclosed, carried
 from relay.desk.cli_office import Office
 from relay.desk.compose import Composed
 from relay.desk.counter import Counter
@@ -49,10 +50,15 @@ class Hand:
         """Return the header of what goes back to the sender of *top*: no acknowledgement is asked."""
         return self.header(top["from"], top["priority"], top["mode"], ack_within=0)
 
-    def send(self, made: Composed, *, override_stale: bool = False) -> dict[str, Any]:
-        """Hand a signed message over; it is in the outbox on return."""
-        handed = made.handed_over()
-        return self.at.ask(self.at.desk.send(**handed, override_stale=override_stale))
+    def send(
+        self, made: Composed, enclosed: Enclosed = NOTHING, *, override_stale: bool = False
+    ) -> dict[str, Any]:
+        """Hand a signed message over, with what was sealed for it; it is in the outbox on return."""
+        handed = made.handed_over() | enclosed.handed_over()
+        sent = self.at.ask(self.at.desk.send(**handed, override_stale=override_stale))
+        if enclosed.named:
+            sent["attachments"] = [dict(one) for one in enclosed.named]
+        return sent
 
     def record(self, act: Statement) -> dict[str, Any]:
         """Hand a signed statement over; it is kept on return."""
@@ -83,6 +89,8 @@ def follow(
     lines: tuple[str, ...] = (),
 ) -> None:
     """Wait until the relay has a message, print *found* with its state; 75 where it is still out."""
+    if found.get("attachments"):
+        carried(office, at, str(found["msg"]), UPLOADING)
     seen = _awaited(office, at, str(found["msg"]), until)
     # Sealed only now, or sealed anew meanwhile: the id under which the relay has it counts.
     msg = str(seen["msg"] if seen and until != "answer" else found["msg"])

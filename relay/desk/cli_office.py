@@ -74,6 +74,11 @@ class Office:
         """Talk on standard error."""
         click.echo(text, err=True)
 
+    @staticmethod
+    def watched() -> bool:
+        """Whether somebody sees the talk as it comes: progress is for a terminal alone."""
+        return sys.stderr.isatty()
+
     def confirm(self, question: str, *, yes: bool, needed: bool = True) -> None:
         """Ask a person, unless told ``--yes``; ends the command (2) where nobody can be asked.
 

@@ -1,11 +1,13 @@
 """The command that sends a request: read, check, show who will get it, ask, sign, hand over."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from relay.desk import compose, paper
+from relay.desk.cli_attach import ATTACH, announce, look, sealed
 from relay.desk.cli_hand import SEEN, follow, nonce, reached
 from relay.desk.cli_office import Office, everywhere, reaching, signing
 from relay.desk.cli_terms import DESK, DURATION
@@ -40,6 +42,7 @@ UNTIL = ("accepted", "delivered", "acknowledged", "closed", "answer")
     metavar="45m",
     help="Ask a person to acknowledge sooner than the priority says.",
 )
+@ATTACH
 @click.option("--dated-now", is_flag=True, help="Put today's date on a prepared request.")
 @click.option(
     "--despite-stale-directory",
@@ -67,6 +70,7 @@ def send(
     mode: str,
     backup: str | None,
     ack_within: int | None,
+    attached: tuple[Path, ...],
     dated_now: bool,
     override_stale: bool,
     until: str,
@@ -78,6 +82,7 @@ def send(
     if dated_now:
         document = forms.dated(document, now=now)
     _check_alone(document, settings.desk, to, priority, now)
+    picked = look(attached)
     with office.counter(settings) as at:
         me = reached(office, settings, at)
         if dated_now:
@@ -87,10 +92,14 @@ def send(
             backup = compose.backup_of(seen["card"], to, settings.desk)
         top = me.header(to, priority, mode, backup=backup, ack_within=ack_within)
         _show_before(office, seen, top)
+        announce(office, picked)
         office.confirm("Sign, seal and send this?", yes=yes)
-        officer = office.officer(settings)
-        made = compose.request(document, top, officer=officer, nonce=nonce())
-        sent = me.send(made, override_stale=override_stale)
+        with sealed(office, settings, picked) as enclosed:
+            officer = office.officer(settings)
+            made = compose.request(
+                document, top, officer=officer, nonce=nonce(), attachments=enclosed.named
+            )
+            sent = me.send(made, enclosed, override_stale=override_stale)
         told = sent | {
             "to": top.to,
             "backup": top.backup,

@@ -187,10 +187,22 @@ def check_request(document: Mapping[str, Any], top: Header) -> str:
     return kind
 
 
-def request(document: Mapping[str, Any], top: Header, *, officer: Signer, nonce: bytes) -> Composed:
-    """Return a signed request that passed :func:`check_request`; *nonce* is 16 random bytes."""
+def request(
+    document: Mapping[str, Any],
+    top: Header,
+    *,
+    officer: Signer,
+    nonce: bytes,
+    attachments: Sequence[Mapping[str, Any]] = (),
+) -> Composed:
+    """Return a signed request that passed :func:`check_request`; *nonce* is 16 random bytes.
+
+    *attachments*: what the officer signs of each file that goes with it (PROTOCOL 9.5).
+    """
     kind = check_request(document, top)
-    return _signed(kind, document, top, thread="", officer=officer, nonce=nonce)
+    return _signed(
+        kind, document, top, thread="", officer=officer, nonce=nonce, attachments=attachments
+    )
 
 
 def check_reply(
@@ -231,13 +243,16 @@ def reply(
     reservations: Sequence[str] = (),
     officer: Signer,
     nonce: bytes,
+    attachments: Sequence[Mapping[str, Any]] = (),
 ) -> Composed:
     """Return a signed document that passed :func:`check_reply`, in the thread of a request.
 
     *request* is the document that it follows, *thread* its message id.
     """
     kind = check_reply(document, top, request=request, reservations=reservations)
-    return _signed(kind, document, top, thread=thread, officer=officer, nonce=nonce)
+    return _signed(
+        kind, document, top, thread=thread, officer=officer, nonce=nonce, attachments=attachments
+    )
 
 
 def note(text: str, top: Header, *, thread: str, officer: Signer, nonce: bytes) -> Composed:
@@ -275,6 +290,7 @@ def _signed(
     thread: str,
     officer: Signer,
     nonce: bytes,
+    attachments: Sequence[Mapping[str, Any]],
 ) -> Composed:
     body = statement.encode(document)
     origin = content.originate(
@@ -286,6 +302,7 @@ def _signed(
         nonce=nonce,
         created=top.created,
         officer=officer,
+        attachments=attachments,
     )
     return Composed(top, origin, body)
 

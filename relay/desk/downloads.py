@@ -15,15 +15,21 @@ from typing import Any
 from keys.errors import Code, Refused
 from relay.desk import spool
 from relay.desk.archive import Archive
-from relay.desk.attachments import COMING, DAMAGED, DOWN, HERE, LOST, Attachment, Attachments
+from relay.desk.attachments import Attachment, Attachments
 from relay.desk.carrier import PIECE_BYTES, Authorized
 from relay.desk.clock import ComparedClock
 from relay.desk.letters import Letter, Letters
 from relay.desk.notes import Notes
 from relay.desk.roster import TurnedDown
+from relay.desk.shelves import COMING, DAMAGED, DOWN, HERE, LOST
 from relay.desk.spool import Spool
 from relay.desk.uploads import hash_in_turns, opened_in_turns
 from relay.wire.attachment import Facts
+
+NOT_GIVEN = frozenset(
+    {Code.E_UNKNOWN, Code.E_BLOB_MISSING, Code.E_BINDING, Code.E_TOO_LARGE, Code.E_ENCODING}
+)
+"""What it means that a relay has it not, or not right."""
 
 Event = dict[str, Any]
 
@@ -139,7 +145,7 @@ class Downloads:
                 self._attachments.put_off(one, now, one.reason)
             return []
         reason = "The relay does not have it." if refused.code is Code.E_UNKNOWN else str(refused)
-        if now > one.until and refused.code in {Code.E_UNKNOWN, Code.E_BINDING, Code.E_TOO_LARGE}:
+        if now > one.until and refused.code in NOT_GIVEN:
             return self._end(one, letter, LOST, reason, refused.code)
         with self._archive.commit():
             self._attachments.put_off(one, now, reason)

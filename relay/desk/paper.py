@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keys.identity import fingerprint
-from relay.desk import clock, paper_ladder
+from relay.desk import clock, paper_attachments, paper_ladder
 from relay.desk.compose import CLOCKS, NOTE_TYPE
 from relay.desk.documents import forms
 from relay.desk.documents.reading import instant, printable
@@ -94,6 +94,7 @@ def shown(found: Mapping[str, Any], mine: str, sheet: Sheet) -> Iterator[str]:
         pairs.append(
             ("Belongs to", f"{short(found['thread'])}  (desk show {short(found['thread'])})")
         )
+    pairs += paper_attachments.rows(found)
     if top["backup"]:
         pairs.append(("Backup desk", top["backup"]))
     pairs.append(("Expires", sheet.time(top["expires"])))
@@ -212,6 +213,8 @@ def listed(messages: Sequence[Mapping[str, Any]], mine: str, sheet: Sheet) -> It
             f"{short(one['msg'])}  {str(one['priority']).upper():<9}{mark} {one['kind']:<8} "
             f"{way:<12} {bare(one['state'])}{due}"
         )
+        for line in paper_attachments.listed(one):
+            yield f"            {line}"
         for warning in warnings(one):
             yield f"            ! {warning}"
 
@@ -228,6 +231,7 @@ def told(timeline: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
     pairs = [*paper_ladder.call(timeline)]
     if coming := paper_ladder.comes(timeline, sheet):
         pairs.insert(0, ("Next", coming))
+    pairs += paper_attachments.rows(timeline)
     yield from rows(pairs, sheet.width)
 
 
@@ -266,7 +270,10 @@ def happened(event: Mapping[str, Any], sheet: Sheet) -> str:
         line = f"{event['from']}  {banner(event['mode'], event['priority'])} {event['kind']}"
         due = f", acknowledge by {sheet.until(event['ack_by'])}" if event["ack_by"] else ""
         revoked = "  ! signed with a key revoked since: telephone first" if event["revoked"] else ""
-        return f"{time}  {line} to {event['to']}{due}{revoked}{name}"
+        files = f", {event['attachments']} attached" if event.get("attachments") else ""
+        return f"{time}  {line} to {event['to']}{files}{due}{revoked}{name}"
+    if what == "attachment":
+        return f"{time}  {paper_attachments.moved(event)}{name}"
     if what == "statement":
         by = f" by {bare(event['by'])}" if event.get("by") else ""
         text = f": {bare(event['text'])}" if event.get("text") else ""

@@ -16,7 +16,7 @@ from keys.errors import Code, Failed, Refused
 from keys.identity import Signer
 from keys.statement import decode, peek, unb64u
 from relay import errors
-from relay.desk import phone
+from relay.desk import phone, spool
 from relay.desk.archive import Archive
 from relay.desk.carrier import Carrier
 from relay.desk.clock import Clock, ComparedClock, wrong
@@ -32,7 +32,7 @@ from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
 from relay.desk.records import Records
 from relay.desk.roster import REFRESH_BEFORE_SENDING_S, Roster, telephone
-from relay.desk.spool import Spool, spool_of
+from relay.desk.spool import Spool
 from relay.desk.transfers import Transfers
 from relay.desk.uploads import Uploads
 from relay.desk.views import Views
@@ -92,7 +92,7 @@ class Desk:
             self._vigil,
             desk=desk,
         )
-        self._spool = Spool(spool_of(archive))
+        self._spool = Spool(spool.beside(archive.path))
         files = archive, self._spool, self._letters
         self._uploads = Uploads(*files, self._outbox, self._notes, self._clock)
         self._downloads = Downloads(*files, self._notes, self._clock)

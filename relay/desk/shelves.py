@@ -21,6 +21,11 @@ WAITING, ACCEPTED, DONE, REFUSED = "waiting", "accepted", "done", "refused"
 UPLOADING = "uploading"
 """States of a row of the shelf ``outbox``; it waits for its attachments first."""
 
+UP, DOWN = "up", "down"
+THERE = "there"
+COMING, HERE, LOST, DAMAGED = "coming", "here", "lost", "damaged"
+"""Ways and states of a row of the shelf ``attachment``; one that is to be uploaded is ``waiting`` too."""
+
 _TEXT, _INTEGER = "TEXT", "INTEGER"
 _KINDS: Mapping[str, type] = {_TEXT: str, _INTEGER: int}
 

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from keys import suite
 from keys.errors import Failed
-from relay.desk.archive import Archive
 
 PART = ".part"
 STAGE = "stage-"
@@ -133,9 +132,9 @@ class Spool:
         return len(left) + sum(_abandoned(path) for path in stages)
 
 
-def spool_of(archive: Archive) -> Path:
-    """Return the folder of sealed attachments that belongs to an archive."""
-    return archive.path.with_suffix(".blobs")
+def beside(archive: Path) -> Path:
+    """Return the folder of sealed attachments that belongs to an archive's file."""
+    return archive.with_suffix(".blobs")
 
 
 def _inside(folder: Path) -> list[Path]:

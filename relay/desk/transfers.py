@@ -12,21 +12,12 @@ from typing import Any
 from keys.errors import Code, Refused
 from keys.statement import b64u
 from relay.desk.archive import Archive
-from relay.desk.attachments import (
-    DAMAGED,
-    DOWN,
-    HERE,
-    LOST,
-    UP,
-    Attachment,
-    Attachments,
-    row_of,
-    shown,
-)
+from relay.desk.attachments import Attachment, Attachments, row_of, shown
 from relay.desk.carrier import Authorized, Bearer, Carrier
 from relay.desk.clock import ComparedClock
 from relay.desk.downloads import Downloads
 from relay.desk.letters import Letter, Way
+from relay.desk.shelves import DAMAGED, DOWN, HERE, LOST, UP
 from relay.desk.spool import Spool
 from relay.desk.uploads import Uploads
 

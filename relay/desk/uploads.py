@@ -19,13 +19,14 @@ from keys.errors import Code, Failed, Refused
 from keys.statement import Statement
 from relay.desk import spool
 from relay.desk.archive import Archive
-from relay.desk.attachments import THERE, UP, Attachment, Attachments, row_of
+from relay.desk.attachments import Attachment, Attachments, row_of
 from relay.desk.carrier import PIECE_BYTES, READ_BYTES, Authorized
 from relay.desk.clock import ComparedClock
 from relay.desk.letters import Letters
 from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
 from relay.desk.roster import TurnedDown
+from relay.desk.shelves import THERE, UP
 from relay.desk.spool import Spool
 from relay.wire import attachment
 from relay.wire.attachment import Facts
@@ -146,8 +147,10 @@ class Uploads:
         if found.whole:
             return self._there(one)
         if found.offset <= at:
-            # Another try of this device was cut off, or the relay lies: it is asked anew, later.
+            # What came was not the blob, or the relay has lost what it had, or it lies: it is asked anew, later.
             self.moved.pop(one.row, None)
+            if await hash_in_turns(path) != one.blob:
+                return self._outbox.give_up(one.sid, _gone(one))
             return self._put_off(one, self._clock.now(), "The relay took nothing of it.", None)
         self.moved[one.row] = found.offset
         return []
