@@ -14,6 +14,8 @@ from relay.desk.documents.wording import Translatable, say
 
 DEPTH_MAX = 8
 """Blocks and lists inside each other, as strict JSON allows (PROTOCOL 6.1)."""
+ENTRIES_MAX = 64
+"""The longest list that any kind of document has; tests hold the schemas to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,15 @@ def deeper(value: object, depth: int) -> bool:
                 inner += one
         level = inner
     return any(isinstance(one, dict | list) for one in level)
+
+
+def longer(value: object, most: int) -> bool:
+    """Whether a list anywhere in a document has more entries than that; the nesting was looked at before."""
+    if isinstance(value, dict):
+        return any(longer(one, most) for one in value.values())
+    return isinstance(value, list) and (
+        len(value) > most or any(longer(one, most) for one in value)
+    )
 
 
 def texts(value: object, path: str = "") -> Iterator[tuple[str, str]]:

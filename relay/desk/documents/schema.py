@@ -72,6 +72,9 @@ _WORDS = {
     "integer": "a whole number",
 }
 
+FAULTS_MAX = 1000
+"""Fields without end that no form has are not all named."""
+
 Fault = tuple[str, Said]
 """(path, sentence); the path is like ``items[0].period_from``, "" is the document itself."""
 
@@ -209,6 +212,8 @@ def _judge_object(
             found.append((place, say("“{field}” is missing.", field=label(inner, key))))
     if schema.get("additionalProperties", True) is False:
         for key in value:
+            if len(found) >= FAULTS_MAX:
+                return
             if key not in properties:
                 known = printable(str(key))[:60]
                 place = f"{path}.{known}" if path else known
