@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import aiohttp
 from builders import letter_of, pickup_of, receipt_of
@@ -41,12 +41,16 @@ HEADERS = b"Host: relay\r\n"
 class Peer:
     """A socket, and whoever holds it decides what is sent and read: nothing happens by itself."""
 
+    opened: ClassVar[list["Peer"]] = []
+    """All of a test's, to be closed behind it."""
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Wrap an open connection."""
         self.reader = reader
         self.writer = writer
         self.code = 0
         self.reason = ""
+        self.opened.append(self)
 
     @classmethod
     async def open(
@@ -166,6 +170,33 @@ async def raw_device(peer: Peer, world: World, desk: str, n: int = 0) -> Device:
 # Two honest desks
 
 
+class Pump:
+    """A device that always reads, as real ones do: otherwise it answers no heartbeat while a test thinks."""
+
+    def __init__(self, line: Any) -> None:
+        """Read from *line* from now on."""
+        self.line = line
+        self.code = 0
+        self.reason = ""
+        self._came: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._task = asyncio.ensure_future(self._read())
+
+    async def _read(self) -> None:
+        data: bytes | None = b""
+        while data is not None:
+            data = await self.line.receive()
+            self.code = self.line.code
+            self._came.put_nowait(data)
+
+    async def send(self, data: bytes) -> None:
+        """Send one message."""
+        await self.line.send(data)
+
+    async def receive(self) -> bytes | None:
+        """Return the next message; None at the end."""
+        return await self._came.get()
+
+
 class Bystanders:
     """VN sends to AU, again and again, and everything has to arrive while somebody else misbehaves."""
 
@@ -176,6 +207,8 @@ class Bystanders:
         self.world = world
         self.sender = sender
         self.recipient = recipient
+        for device in (sender, recipient):
+            device.socket = Pump(device.socket)  # type: ignore[assignment]
         self.now = now
         self.times: list[float] = []
         self._number = 0
