@@ -16,8 +16,12 @@ def dated(document: Mapping[str, object], *, now: int, mla_days: int = 45) -> di
     """Return a request dated now, with the request for mutual legal assistance expected in so many
     days.
 
-    For `desk send` of a prepared file: yesterday's form is today's request.
+    For `desk send` of a prepared file: yesterday's form is today's request. A kind that has other
+    dates gets the time at which it was written.
     """
+    if document.get("kind") not in (None, "preservation_request"):
+        own = "date_of_request" if "date_of_request" in document else "at"
+        return dict(document) | {own: written(now)}
     return dict(document) | {
         "date_of_request": written(now),
         "mla_expected_by": written(now + mla_days * DAY)[:10],
