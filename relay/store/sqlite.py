@@ -123,6 +123,10 @@ class SqliteStore(Calls):
             " CASE WHEN copied = 1 OR epoch = 0 THEN max(epoch + 1, ?) ELSE epoch END",
             (now,),
         )
+        # Nobody else has the file, so whoever had leased a page is dead: nobody waits for its lease.
+        connection.execute(
+            "UPDATE page SET lease_until = min(lease_until, ?) WHERE state = 'leased'", (now,)
+        )
         self._checkpoint("TRUNCATE")
         (self.epoch,) = connection.execute("SELECT epoch FROM store").fetchone()
         self._kept = Tables(connection)

@@ -22,7 +22,7 @@ from builders_store import NOW, digest, first, kept, message_to, msg_of, page, s
 from keys.errors import Failed
 from relay.core import tlog
 from relay.store import place, schema
-from relay.store.base import Change, Committed, Conflict, Stored, Timer
+from relay.store.base import LOST, Change, Committed, Conflict, Stored, Timer
 from relay.store.sqlite import SqliteStore
 from relay.store.writer import BATCH_OPERATIONS_MAX
 
@@ -377,6 +377,18 @@ async def test_the_frontier_is_written_once_a_batch(store: SqliteStore) -> None:
     assert sum(line.startswith("UPDATE frontier") for line in written) == 1
     entries = [bytes.fromhex(digest(f"s{number}")) for number in range(60)]
     assert await store.log() == tlog.append(tlog.EMPTY, entries)
+
+
+async def test_a_dead_pagers_lease_ends_with_the_next_start(store: SqliteStore) -> None:
+    """Killed between lease and call: the next process sends the page at once, and knows that it may be the second time."""
+    await store.commit(first("a", pages=(page("p", "a"),)))
+    await store.lease_pages(NOW, NOW + 60, 9)
+    await store.stop()
+    await store.start(NOW + 1)
+    assert await store.next_page() == NOW + 1
+    (again,) = await store.lease_pages(NOW + 1, NOW + 61, 9)
+    assert (again.attempt, again.result) == (2, LOST)
+    assert not await store.finish_page(digest("p"), 1, "sent", "sent", 0)
 
 
 async def test_nothing_is_released_before_the_commit(store: SqliteStore) -> None:
