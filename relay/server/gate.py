@@ -42,6 +42,8 @@ SESSION_STILL_S = 30.0
 HERE = frozenset({"127.0.0.1", "::1"})
 """This machine, where a proxy stands: everybody comes from there, so only the total counts."""
 
+HEADERS = {"Server": "poc24", "Cache-Control": "no-store"}
+"""Of every answer: nothing about what it is made of, and nothing for a proxy to keep."""
 TOO_MANY = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n"
     b"Content-Length: 0\r\n\r\n"
@@ -199,6 +201,10 @@ class Visitor(RequestHandler):
             self._still += 1
         return self._still * SWEEP_S >= (SESSION_STILL_S if session else STILL_S)
 
+    def moved(self) -> None:
+        """A long answer goes out piece by piece: it is not standing still, however full the buffer is."""
+        self._still = 0
+
     def cut(self) -> None:
         """End the connection at once, whatever still waits to be sent."""
         self._force_close = True
@@ -220,6 +226,7 @@ class Visitor(RequestHandler):
         refusal = Refused(Code.E_ENCODING, "This is not a request that the relay can read.")
         body = errors.to_json(refusal, self._gate.clock.now())
         response = web.Response(body=body, status=status, content_type="application/json")
+        response.headers.update(HEADERS)
         response.force_close()
         return response
 
