@@ -41,10 +41,12 @@ def admit(
     directory: Directory,
     prekeys: Iterable[PrekeyRow],
     now: int,
+    held: Collection[str] = (),
 ) -> str:
     """Check everything that must hold before a message is accepted (PROTOCOL 11.3).
 
-    *prekeys* are those of the recipient desk. Returns the hash of the recipient's desk entry in force.
+    *prekeys* are those of the recipient desk, *held* the attachments that are here and that the sender's desk has
+    put. Returns the hash of the recipient's desk entry in force.
     """
     header = envelope.header
     if not member.active(now):
@@ -72,15 +74,23 @@ def admit(
         raise Refused(
             Code.E_EXPIRED, "The message has expired, or would live longer than seven days."
         )
-    if submission["blobs"]:
-        raise Refused(
-            Code.E_BLOB_MISSING, "The message names attachments that this relay does not hold."
-        )
+    missing = [blob for blob in submission["blobs"] if blob not in held]
+    if missing:
+        raise absent(missing[0])
     recipient = directory.desk(header.to)
     if header.backup:
         directory.desk(header.backup)
     check_hints(envelope, recipient.active(now), prekeys, directory.version, now)
     return recipient.sha256
+
+
+def absent(blob: str) -> Refused:
+    """Return E_BLOB_MISSING for an attachment that is not here, or that another desk has put."""
+    return Refused(
+        Code.E_BLOB_MISSING,
+        f"The message names the attachment {blob}, which its desk has not put here, or not in the last day.",
+        hint="The desk puts the attachment (PUT /v1/blobs/…), then submits the same message again.",
+    )
 
 
 def check_hints(

@@ -281,24 +281,32 @@ def backup(path: Path, file: Path, *, as_json: bool) -> None:
     """
     written = _run(_backup(_config(path), file.absolute()))
     if as_json:
-        click.echo(json.dumps({"path": str(written)}, ensure_ascii=False))
-    else:
-        click.echo(f"{written} holds a verified copy.")
+        click.echo(json.dumps(written, ensure_ascii=False))
+        return
+    click.echo(f"{written['path']} holds a verified copy.")
+    if written["blobs"]:
+        click.echo(
+            f"Its {written['blobs']} attachments are in {written['path']}.blobs: keep both together."
+        )
 
 
-async def _backup(config: Config, file: Path) -> Path:
+async def _backup(config: Config, file: Path) -> dict[str, Any]:
+    from relay.blobs import Blobs
     from relay.server import control
+    from relay.store.blobs import Folder
     from relay.store.sqlite import SqliteStore
 
-    if await control.ask(config.control, "POST", "backup", {"path": str(file)}) is not None:
-        return file
+    written = await control.ask(config.control, "POST", "backup", {"path": str(file)})
+    if written is not None:
+        return written
     store = SqliteStore(config.store)
     await store.start(_now())
+    blobs = Blobs(store, Folder(config.blobs))
     try:
-        await control.backup(store, file)
+        return await control.backup(store, file, blobs)
     finally:
+        await blobs.stop()
         await store.stop()
-    return file
 
 
 @main.command("page-test")

@@ -20,6 +20,7 @@ from relay.endpoints import ENDPOINT, Endpoint
 from relay.settings import REQUIRED, Base, Rules, known, table, wrong
 from relay.store import room
 from relay.store.room import Room
+from relay.wire.blob import BLOB_BYTES_MAX
 
 LEVELS = ("debug", "info", "warning", "error")
 PER_MINUTE_MAX = 1_000_000
@@ -86,6 +87,10 @@ class Config:
     directory: Source
     limits: Limits
     level: str
+    blobs: Path
+    """The folder of attachments."""
+    blob_quota: int
+    """Bytes of attachments that one desk may have here."""
     room: Room
     """The disk under the store: how much of it has to stay free."""
     endpoints: tuple[Endpoint, ...] = ()
@@ -118,6 +123,11 @@ _SECTIONS: Mapping[str, Rules] = {
     "observe": {"address": (settings.loopback, "127.0.0.1"), "port": (_PORT, 9424)},
     "store": {
         "path": (settings.path, "relay.db"),
+        "blobs": (settings.optional_path, ""),
+        "blob_quota_bytes": (
+            settings.integer(BLOB_BYTES_MAX, DISK_BYTES_MAX),
+            limits.BLOB_QUOTA_BYTES,
+        ),
         "ballast_bytes": (settings.integer(0, DISK_BYTES_MAX), room.BALLAST_BYTES),
         "free_bytes_min": (settings.integer(0, DISK_BYTES_MAX), room.FREE_BYTES_MIN),
         "free_percent_min": (settings.integer(0, 50), room.FREE_PERCENT_MIN),
@@ -164,6 +174,7 @@ def parse(raw: Mapping[str, Any], path: Path, credentials: Path | None = None) -
     for section, rules in _SECTIONS.items():
         found[section] = table(path, section, raw.get(section, {}), rules, base)
     relay, listen, store = found["relay"], Listen(**found["listen"]), found["store"].pop("path")
+    blobs, quota = found["store"].pop("blobs"), found["store"].pop("blob_quota_bytes")
     _check_tls(path, listen)
     return Config(
         path=path,
@@ -177,6 +188,8 @@ def parse(raw: Mapping[str, Any], path: Path, credentials: Path | None = None) -
         directory=Source(**found["directory"]),
         limits=Limits(**found["limits"]),
         level=found["log"]["level"],
+        blobs=blobs or store.with_name(store.name + ".blobs"),
+        blob_quota=quota,
         room=Room(store, **found["store"]),
         endpoints=endpoints.read(path, raw.get(ENDPOINT, []), base),
     )

@@ -15,6 +15,7 @@ from keys.errors import Code, Failed, Refused
 from keys.identity import Signer
 from keys.statement import Statement, peek
 from relay import admission
+from relay.blobs import Blobs
 from relay.core import escalation, limits
 from relay.core import message as law
 from relay.core.events import Accepted, Effect, Received
@@ -53,11 +54,13 @@ class Exchange:
         meter: Meter | None = None,
         reachable: Callable[[str], Collection[str]] = lambda _desk: (),
         room: Room | None = None,
+        blobs: Blobs | None = None,
     ) -> None:
         """Assemble; *trusted* is the directory's trust anchor or a later state of it. Nothing is read before start."""
         self.store = store
         self.room = room
         """The disk: new messages are refused while it is nearly full; None where nobody watches it."""
+        self.blobs = blobs  # None where no attachments are taken
         self.service = service
         self.instance = instance
         self.meter: Meter = meter or Unmetered()
@@ -106,6 +109,8 @@ class Exchange:
             parsed = envelopes.parse(envelope)
             statement, member = admission.submitted(submission, parsed, self.directory)
             try:
+                named = statement["blobs"]
+                held = await self.blobs.held(named, member.desk) if named and self.blobs else ()
                 entry = admission.admit(
                     statement,
                     member,
@@ -114,6 +119,7 @@ class Exchange:
                     directory=self.directory,
                     prekeys=self.roster.prekeys(parsed.header.to),
                     now=now,
+                    held=held,
                 )
                 if self.room is not None:
                     self.room.check(len(envelope))
@@ -165,14 +171,12 @@ class Exchange:
         )
         outcome = law.open_message(event, self._plan(event))
         kept = [keep(submission, envelope.msg, now), keep(accepted, envelope.msg, now)]
-        answer = await self._ledger.commit(outcome, 0, kept, envelope.wire)
+        answer = await self._ledger.commit(outcome, 0, kept, envelope.wire, submission["blobs"])
         if answer is None:
             known = await self._again(submission, member, envelope.msg, now)
             if known is None:
                 raise Refused(
-                    Code.E_BUSY,
-                    "The store changed while the message was taken in.",
-                    hint="Send the same again.",
+                    Code.E_BUSY, "The store changed meanwhile.", hint="Send the same again."
                 )
             return known
         self._ledger.remember_body(envelope.msg, (submission.wire, accepted.wire, envelope.wire))

@@ -17,7 +17,7 @@ from relay.core import message as law
 from relay.core.events import Arm, Disarm, Drop, Offer, Page, Tell, Unpage, Waiting
 from relay.core.message import Message, Outcome
 from relay.meter import Meter
-from relay.store.base import Change, Committed, Entry, Full, Kept, PageRow, Store, Timer
+from relay.store.base import Change, Committed, Entry, Full, Kept, Missing, PageRow, Store, Timer
 
 STATES_CACHED = 4096
 BODIES_CACHED_BYTES = 16 * 1024 * 1024
@@ -94,6 +94,10 @@ class Ledger:
             _msg, dropped = self._bodies.popitem(last=False)
             self._bodies_bytes -= sum(map(len, dropped))
 
+    def forget(self, msg: str) -> None:
+        """Drop what is remembered of a message that another instance has changed."""
+        self._known.pop(msg, None)
+
     async def body(self, known: Known) -> Body | None:
         """Return a message's submission, acceptance and envelope; None once the envelope was purged."""
         msg, origin = known.message.msg, known.message.origin
@@ -112,18 +116,29 @@ class Ledger:
         return found
 
     async def commit(
-        self, outcome: Outcome, expected: int, kept: Sequence[Kept], envelope: bytes | None = None
+        self,
+        outcome: Outcome,
+        expected: int,
+        kept: Sequence[Kept],
+        envelope: bytes | None = None,
+        blobs: Sequence[str] = (),
     ) -> Committed | None:
         """Commit a decision; None if another writer was faster. Hints leave after the commit, never before."""
         message = outcome.message
         before = await self.load(message.msg) if expected else None
-        change = _change(outcome, expected, kept, envelope)
+        change = change_of(outcome, expected, kept, envelope, blobs)
         answer = await self.store.commit(change)
         if isinstance(answer, Full):
             raise Refused(
                 Code.E_BUSY,
                 f"The mailbox of desk {answer.desk} is full: {limits.WAITING_MESSAGES_MAX} messages wait undelivered.",
                 hint="Telephone the desk; the message stays in your outbox and is sent again by itself.",
+            )
+        if isinstance(answer, Missing):
+            raise Refused(
+                Code.E_BLOB_MISSING,
+                f"The attachment {answer.blob} went while the message was taken in: nothing named it for a day.",
+                hint="Put it again, then submit the same message again.",
             )
         if not isinstance(answer, Committed):
             self._known.pop(message.msg, None)
@@ -168,10 +183,14 @@ def keep(statement: Statement, msg: str, now: int) -> Kept:
     return Kept(statement.sid, statement.kind, msg, statement.wire, now)
 
 
-def _change(
-    outcome: Outcome, expected: int, kept: Sequence[Kept], envelope: bytes | None
+def change_of(
+    outcome: Outcome,
+    expected: int,
+    kept: Sequence[Kept],
+    envelope: bytes | None,
+    blobs: Sequence[str],
 ) -> Change:
-    """Turn effects into one store change."""
+    """Turn a decision with its effects into one change of the store."""
     msg = outcome.message.msg
     entries: list[Entry] = []
     arm: list[Timer] = []
@@ -213,6 +232,7 @@ def _change(
         unpage=unpage,
         pages=tuple(pages),
         open=len(law.timers(outcome.message)),
+        blobs=tuple(blobs),
     )
 
 

@@ -19,8 +19,9 @@ from relay import errors
 from relay.core import limits
 from relay.exchange import Exchange
 from relay.server.auth import Holder, Tokens
+from relay.server.blobs import BlobDoor, offset_of, wait_for_body
 from relay.server.clock import Clock
-from relay.server.gate import Visitor, neighbourhood
+from relay.server.gate import HEADERS, Visitor, neighbourhood
 from relay.server.metrics import Metrics
 from relay.server.rates import Call, Rates, TooFast
 from relay.server.reading import Lane, ReadingRoom
@@ -46,6 +47,9 @@ ROUTES = (
     ("PUT", "/v1/directory"),
     ("GET", "/v1/directory/{name:.+}"),
     ("GET", "/v1/session"),
+    ("PUT", "/v1/blobs/{id}"),
+    ("GET", "/v1/blobs/{id}"),
+    ("HEAD", "/v1/blobs/{id}"),
 )
 
 Result = TypeVar("Result")
@@ -75,6 +79,7 @@ class Api:
         self._log = log
         self.reading = ReadingRoom(metrics.limited)
         self._publishing = asyncio.Lock()
+        self._blobs = BlobDoor(lambda: self._exchange.blobs, self._enter, clock, metrics)
 
     def application(self) -> web.Application:
         """Return the aiohttp application with every route of :data:`ROUTES`."""
@@ -88,9 +93,13 @@ class Api:
             self._put_directory,
             self._get_directory,
             self._session,
+            self._blobs.put,
+            self._blobs.get,
+            self._blobs.head,
         )
         for (method, path), answer in zip(ROUTES, answers, strict=True):
-            app.router.add_route(method, path, answer)
+            waits = wait_for_body if answer == self._blobs.put else None
+            app.router.add_route(method, path, answer, expect_handler=waits)
         app.on_response_prepare.append(_header)
         return app
 
@@ -123,7 +132,7 @@ class Api:
         return response
 
     def _refusal(self, refusal: Refused, *, status: int | None = None) -> web.Response:
-        headers = {}
+        headers = offset_of(refusal)
         if isinstance(refusal, TooFast):
             self._metrics.limited("rate")
             headers["Retry-After"] = str(refusal.after_s)
@@ -168,6 +177,13 @@ class Api:
         who = self._holder(request, now).desk if known else address
         self._rates.take(call, who, now, max(1, count))
         return now
+
+    def _enter(self, request: web.Request) -> tuple[int, Holder]:
+        """Charge a call that only a token allows; return the time and whose token it is."""
+        if "Authorization" not in request.headers:
+            self._holder(request, self._clock.now())
+        now = self._charge(request, Call.READ)
+        return now, self._holder(request, now)
 
     # Calls
 
@@ -295,8 +311,7 @@ def _bytes(data: bytes) -> web.Response:
 
 
 async def _header(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "poc24"
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(HEADERS)
 
 
 def _foreign(error: web.HTTPException) -> Refused:

@@ -11,7 +11,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from keys.errors import Failed, Refused
 from keys.identity import Signer
 from relay.alert.page import Woken
 from relay.alert.pager import Pager
+from relay.blobs import Blobs
+from relay.core import limits
 from relay.core.message import Message
 from relay.exchange import Exchange
 from relay.ledger import Told
@@ -41,6 +43,7 @@ from relay.server.sessions import Sessions
 from relay.server.source import EVERY_S, Folder
 from relay.server.ticker import Ticker
 from relay.store.base import INTEGER_MAX, Store
+from relay.store.blobs import Folder as Blobfolder
 from relay.store.room import Room
 
 STALE_S = 24 * 3600
@@ -85,10 +88,20 @@ class Place:
     """Who stands behind each (desk, handle): whom this relay can page."""
     room: Room | None = None
     """The disk under the store; None: nobody watches it."""
+    blobs: Path | None = None
+    """The folder of attachments; None: none are taken."""
+    blob_quota: int = limits.BLOB_QUOTA_BYTES
 
     def reachable(self, desk: str) -> frozenset[str]:
         """Return the handles of a desk that lead somewhere."""
         return frozenset(handle for one, handle in self.woken if one == desk)
+
+    def attachments(self, store: Store) -> Blobs | None:
+        """Return the attachments whose rows are in *store*; None if this place takes none."""
+        if self.blobs is None:
+            return None
+        room = self.room and replace(self.room, path=self.blobs / "any", ballast_bytes=0)
+        return Blobs(store, Blobfolder(self.blobs), quota=self.blob_quota, room=room)
 
 
 class Relay:
@@ -112,8 +125,9 @@ class Relay:
         self.metrics.expires("tls", place.tls_expires)
         if place.room is not None:
             self.metrics.disk(place.room)
+        store = measured(store, self.metrics)
         self.exchange = Exchange(
-            measured(store, self.metrics),
+            store,
             service=place.service,
             instance=place.instance,
             evidence=place.evidence,
@@ -122,6 +136,7 @@ class Relay:
             meter=self.metrics,
             reachable=place.reachable,
             room=place.room,
+            blobs=place.attachments(store),
         )
         tokens, rates = Tokens(), Rates(dict(place.per_minute))
         parts: dict[str, Any] = {
@@ -170,6 +185,7 @@ class Relay:
         await self.exchange.store.start(self.clock.now())
         await self.ticker.resume()
         now = self.clock.now()
+        await self._sweep(now)
         await self.exchange.start(now)
         await self._take_stock()
         await self._first_directory(now)
@@ -205,6 +221,16 @@ class Relay:
             version=place.version,
             epoch=self.exchange.store.epoch,
         )
+
+    async def _sweep(self, now: int) -> None:
+        if self.exchange.blobs is None:
+            return
+        swept = await self.exchange.blobs.start(now)
+        if swept.removed:
+            self.log.info("files that no attachment belongs to were removed", count=swept.removed)
+        if swept.missing:
+            text = "Their files are gone or cut: messages arrive without them. Run relay doctor."
+            self.log.error("attachments are missing", count=len(swept.missing), text=text)
 
     async def _take_stock(self) -> None:
         """Count what was open before this process began: each such message has a timer."""
@@ -273,7 +299,9 @@ class Relay:
 
     async def _bell(self, path: Path) -> None:
         runner = await self._runner(
-            control.application(self.exchange.store, self.exchange.roster, self.place.woken)
+            control.application(
+                self.exchange.store, self.exchange.roster, self.place.woken, self.exchange.blobs
+            )
         )
         self._bell_socket = control.listen(path)
         await web.SockSite(runner, self._bell_socket).start()
@@ -377,6 +405,8 @@ class Relay:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        if self.exchange.blobs is not None:
+            await self.exchange.blobs.stop()
         await self.exchange.store.stop()
         if self._bell_socket is not None and self.place.control is not None:
             self._bell_socket = None

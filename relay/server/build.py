@@ -77,6 +77,8 @@ def place_of(config: Config, *, version: str) -> Place:
         connections_per_address=config.limits.connections_per_address,
         woken=woken,
         room=config.room,
+        blobs=config.blobs,
+        blob_quota=config.blob_quota,
     )
     if listen.certificate is None or listen.key is None:
         return place

@@ -4,11 +4,12 @@
 
     GET  /standing            -> {"directory": version or 0, "directory_expires": t, "unmapped": ["AU duty", ...]}
     GET  /doctor              -> {"findings": [...], "log_size": n, "log_root": hex, ...}
-    POST /backup {"path": p}  -> {"path": p}
+    POST /backup {"path": p}  -> {"path": p, "blobs": n}
 """
 
 import asyncio
 import os
+import shutil
 import socket
 from collections.abc import Collection
 from pathlib import Path
@@ -19,7 +20,9 @@ from aiohttp import web
 
 from keys.errors import Failed
 from relay import endpoints
+from relay.blobs import Blobs
 from relay.core import tlog
+from relay.durable import make_durable
 from relay.roster import Roster
 from relay.store.base import Store
 
@@ -29,11 +32,11 @@ ANSWER_S = 3600
 """A large store takes its time to be looked through."""
 
 
-async def doctor(store: Store) -> dict[str, Any]:
-    """Look through a started store; findings are sentences, none means clean."""
+async def doctor(store: Store, blobs: Blobs | None = None) -> dict[str, Any]:
+    """Look through a started store and its attachments; findings are sentences, none means clean."""
     frontier = await store.log()
     return {
-        "findings": await store.check(),
+        "findings": await store.check() + (await blobs.check() if blobs is not None else []),
         "log_size": frontier.size,
         "log_root": tlog.root(frontier).hex(),
         "epoch": store.epoch,
@@ -41,10 +44,43 @@ async def doctor(store: Store) -> dict[str, Any]:
     }
 
 
-async def backup(store: Store, path: Path) -> dict[str, Any]:
-    """Write a consistent copy of a started store to *path*, which must not be there yet."""
-    await store.backup(path)
-    return {"path": str(path)}
+async def backup(store: Store, path: Path, blobs: Blobs | None = None) -> dict[str, Any]:
+    """Write a consistent copy of a started store to *path*, which must not be there yet.
+
+    Attachments, if there are any, lie in a folder beside it, PATH.blobs. The copy gets its name last: whoever sees
+    it has all of it.
+    """
+    folder, copy = (path.with_name(path.name + end) for end in (".blobs", ".copy"))
+    part = folder.with_name(folder.name + ".part")
+    for one in (path, folder):
+        if one.exists():
+            raise Failed(
+                f"{one} is there already and is not overwritten.",
+                hint="Choose another name, or move the old backup away first.",
+                exit_code=73,
+            )
+    try:
+        await asyncio.to_thread(_clear, copy, part)
+        if blobs is None:
+            count = 0
+            await store.backup(copy)
+        else:
+            count = await blobs.backup(part, lambda: store.backup(copy))
+        if count:
+            part.rename(folder)
+        copy.rename(path)
+        make_durable(path)
+    except OSError as error:
+        raise Failed(f"The backup to {path} failed ({error.strerror}).", exit_code=73) from error
+    finally:
+        await asyncio.to_thread(_clear, copy, part)
+    return {"path": str(path), "blobs": count}
+
+
+def _clear(copy: Path, part: Path) -> None:
+    """Remove what an interrupted backup left."""
+    copy.unlink(missing_ok=True)
+    shutil.rmtree(part, ignore_errors=True)
 
 
 async def standing(roster: Roster, mapped: Collection[tuple[str, str]]) -> dict[str, Any]:
@@ -61,7 +97,10 @@ async def standing(roster: Roster, mapped: Collection[tuple[str, str]]) -> dict[
 
 
 def application(
-    store: Store, roster: Roster, mapped: Collection[tuple[str, str]] = ()
+    store: Store,
+    roster: Roster,
+    mapped: Collection[tuple[str, str]] = (),
+    blobs: Blobs | None = None,
 ) -> web.Application:
     """Return the aiohttp application of the bell."""
 
@@ -69,7 +108,7 @@ def application(
         return await _answer(standing(roster, mapped))
 
     async def get_doctor(_request: web.Request) -> web.Response:
-        return await _answer(doctor(store))
+        return await _answer(doctor(store, blobs))
 
     async def post_backup(request: web.Request) -> web.Response:
         path = (await request.json()).get("path")
@@ -77,7 +116,7 @@ def application(
             return web.json_response(
                 {"error": {"text": "A backup needs an absolute path.", "exit": 2}}, status=400
             )
-        return await _answer(backup(store, Path(path)))
+        return await _answer(backup(store, Path(path), blobs))
 
     app = web.Application()
     app.router.add_get("/standing", get_standing)

@@ -16,10 +16,12 @@ from keys.directory import Directory, Trusted
 from keys.errors import Poc24Error
 from relay import endpoints
 from relay.alert import ways
+from relay.blobs import Blobs
 from relay.config import Config
 from relay.core import limits
 from relay.server import build, control, tls
 from relay.server.source import Folder, read_pack
+from relay.store import blobs as files
 from relay.store.place import check_room
 from relay.store.room import Room
 from relay.store.sqlite import SqliteStore
@@ -73,6 +75,13 @@ async def check(config: Config, now: int) -> list[Claim]:
         await opened.stop()
         return f"{config.store} can be opened."
 
+    async def attachments() -> str:
+        if config.blobs.exists():
+            check_room(config.blobs, 0)
+            return f"{config.blobs} can be written."
+        check_room(config.blobs.parent, 0)
+        return f"{config.blobs} will be made at the first start."
+
     async def certificate() -> str:
         if config.listen.certificate is None or config.listen.key is None:
             return "No certificate: plain connections, on loopback only."
@@ -91,6 +100,7 @@ async def check(config: Config, now: int) -> list[Claim]:
         await _claim("cryptography", cryptography),
         await _claim("keys", keys),
         await _claim("store", store),
+        await _claim("attachments", attachments),
         await _claim("certificate", certificate),
         await _claim("channels", pages),
         *_dates(config, now),
@@ -255,10 +265,12 @@ async def _alone(config: Config, now: int) -> tuple[dict[str, Any], dict[str, An
     check_room(config.store.parent, 0)
     store = SqliteStore(config.store)
     await store.start(now)
+    blobs = Blobs(store, files.Folder(config.blobs))
     try:
-        found = await control.doctor(store)
+        found = await control.doctor(store, blobs)
         kept = await store.directory()
     finally:
+        await blobs.stop()
         await store.stop()
     if kept is None:
         return found, {"directory": 0, "directory_expires": 0}

@@ -12,12 +12,13 @@ TIMERS = (law.EXPIRE, law.LADDER, law.REPLACE)
 CODES = ("2xx", "3xx", "4xx", "5xx")
 STORE_OPS = (
     *("commit", "keep", "put_directory", "put_prekeys", "purge"),
-    *("lease_pages", "finish_page", "put_mark"),
+    *("lease_pages", "finish_page", "put_mark", "put_blob", "drop_blobs"),
 )
 LIMITS = (
     *("rate", "body", "sessions", "slow_reader", "calls"),
-    *("slow_sender", "connections", "greeting"),
+    *("slow_sender", "connections", "greeting", "blob_quota", "downloads"),
 )
+UPLOADS = ("whole", "piece", "known", "refused", "broken")
 DESK_STATES = ("connected", "quiet", "unreachable", "never")
 DIRECTIONS = ("forward", "backward")
 EXPIRING = ("tls", "directory")
@@ -49,6 +50,7 @@ class Machine(Family):
         self._limits = Children(self._counter("relay_limit_hits", what, "limit"), LIMITS)
         self._register_time()
         self._register_store()
+        self._register_blobs()
 
     def _register_time(self) -> None:
         timers = self._gauge("relay_timers", "Armed timers", "kind")
@@ -86,6 +88,12 @@ class Machine(Family):
         expiry = self._gauge("relay_key_expiry_timestamp_seconds", what, "kind")
         self._expiry = Children(expiry, EXPIRING)
 
+    def _register_blobs(self) -> None:
+        self._blobs = self._gauge("relay_blobs", "Attachments that are here as a whole")
+        self._blob_bytes = self._gauge("relay_blob_bytes", "Bytes of these attachments")
+        what = "Bodies of attachments that came in, by what became of them"
+        self._uploads = Children(self._counter("relay_blob_uploads", what, "result"), UPLOADS)
+
     def http(self, route: str, method: str, status: int, seconds: float) -> None:
         """Observe one HTTP call."""
         self._http[route, method, f"{status // 100}xx"].observe(seconds)
@@ -120,6 +128,12 @@ class Machine(Family):
         """Take over the store's own numbers (Store.counts)."""
         for kind in TIMERS:
             self._timers[kind,].set(counts.get(f"timers_{kind}", 0))
+        self._blobs.set(counts.get("blobs", 0))
+        self._blob_bytes.set(counts.get("blob_bytes", 0))
+
+    def uploaded(self, result: str) -> None:
+        """Count a body of an attachment: *result* is one of UPLOADS."""
+        self._uploads[result,].inc()
 
     def disk(self, room: Room) -> None:
         """Have the disk looked at anew for each scrape."""

@@ -6,7 +6,17 @@ from typing import Any, TypeVar, cast
 
 from keys.errors import Failed
 from relay.server.metrics import Metrics
-from relay.store.base import Change, Committed, Conflict, Full, Kept, PageRow, PrekeyRow, Store
+from relay.store.base import (
+    Change,
+    Committed,
+    Conflict,
+    Full,
+    Kept,
+    Missing,
+    PageRow,
+    PrekeyRow,
+    Store,
+)
 
 Result = TypeVar("Result")
 
@@ -30,7 +40,7 @@ class _Measured:
         self._metrics.stored(op, loop.time() - began)
         return result
 
-    async def commit(self, change: Change) -> Committed | Conflict | Full:
+    async def commit(self, change: Change) -> Committed | Conflict | Full | Missing:
         return await self._timed("commit", self._store.commit(change))
 
     async def keep(self, statements: Sequence[Kept]) -> None:
@@ -57,6 +67,12 @@ class _Measured:
 
     async def put_mark(self, name: str, value: int) -> None:
         await self._timed("put_mark", self._store.put_mark(name, value))
+
+    async def put_blob(self, blob: str, size: int, desk: str, now: int) -> None:
+        await self._timed("put_blob", self._store.put_blob(blob, size, desk, now))
+
+    async def drop_blobs(self, before: int, limit: int) -> tuple[str, ...]:
+        return await self._timed("drop_blobs", self._store.drop_blobs(before, limit))
 
     async def purge(self, now: int, limit: int) -> int:
         return await self._timed("purge", self._store.purge(now, limit))

@@ -108,8 +108,14 @@ class Ticker:
         if running >= self._purge_at:
             self._purge_at = running + PURGE_EVERY_S
             purged = await store.purge(now, PURGE_LIMIT)
+            if (
+                self._exchange.blobs is not None
+            ):  # after the envelopes, which may have been the last to name one
+                purged += await self._exchange.blobs.house(now)
             if purged:
-                self._log.info("envelopes past their time were deleted", count=purged)
+                self._log.info(
+                    "envelopes and attachments past their time were deleted", count=purged
+                )
 
     def alive(self) -> bool:
         """Whether the loop came round lately, and so the store answered lately."""

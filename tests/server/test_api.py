@@ -256,13 +256,15 @@ async def test_no_request_is_answered_with_5xx(relay: Running, world: World) -> 
     letter = letter_of(world, NOW)
     bodies = (b"", b"\0", b"{}", b"\xff" * 500, frames.join(b"", b""), letter.submission.wire)
     paths = [(method, re.sub(r"\{.*?\}", "x", path)) for method, path in api.ROUTES]
-    paths += [("GET", "/"), ("DELETE", "/v1/messages"), ("GET", "/v1/blobs/x")]
+    paths += [("GET", "/"), ("DELETE", "/v1/messages"), ("DELETE", "/v1/blobs/x")]
     for method, path in paths:
         for body in bodies:
             status, answer, _headers = await relay.call(method, path, body, headers=headers)
             if status != 200:
-                refused = errors.from_json(answer)
                 assert 400 <= status < 500, (method, path, body, answer)
+                if method == "HEAD":
+                    continue  # there is no body to say why
+                refused = errors.from_json(answer)
                 assert refused.text
                 assert refused.code is not Code.E_BUSY
 

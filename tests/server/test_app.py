@@ -166,7 +166,8 @@ async def test_the_bell_answers_its_own_account_only(world: World, tmp_path: Pat
             "directory_expires": directory.expires,
             "unmapped": ["AU duty", "AU-B duty", "VN duty"],
         }
-        assert await control.ask(bell, "POST", "backup", {"path": str(copy)}) == {"path": str(copy)}
+        written = await control.ask(bell, "POST", "backup", {"path": str(copy)})
+        assert written == {"path": str(copy), "blobs": 0}
         with pytest.raises(Failed, match="there already"):
             await control.ask(bell, "POST", "backup", {"path": str(copy)})
         with pytest.raises(Failed, match="absolute"):

@@ -136,6 +136,7 @@ def test_check_finds_everything_well(place: Place, say: Any) -> None:
     found = claims(said)
     assert said.data["holds"] is True
     assert set(found) == {
+        "attachments",
         "configuration",
         "cryptography",
         "keys",
@@ -400,7 +401,7 @@ def test_a_real_relay_from_start_to_stop(
     assert found["store"] == (True, "Every row, hash and number agrees with every other.")
     assert found["freshness"][0] is True
     said = say("backup", "--config", place.config, place.folder / "copy.db", "--json")
-    assert said.data == {"path": str(place.folder / "copy.db")}
+    assert said.data == {"path": str(place.folder / "copy.db"), "blobs": 0}
     said = say("serve", "--config", place.config)
     assert said.code == errors.TRY_AGAIN
     assert f"number {process.pid}" in said.err

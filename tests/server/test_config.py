@@ -39,6 +39,8 @@ def test_the_least_configuration_is_enough() -> None:
     assert (config.observe.address, config.observe.port) == ("127.0.0.1", 9424)
     assert config.store == Path("/etc/poc24/relay.db")
     assert config.control == Path("/etc/poc24/relay.db.sock")
+    assert config.blobs == Path("/etc/poc24/relay.db.blobs")
+    assert config.blob_quota == limits.BLOB_QUOTA_BYTES
     assert config.keys.ring == Path("/etc/poc24/relay.ring")
     assert config.directory.root == Path("/etc/poc24/root.json")
     assert config.directory.folder is None
@@ -52,7 +54,7 @@ def test_the_example_is_a_configuration_and_its_comments_are_the_defaults() -> N
     as_it_is, spelt_out = (parse(tomllib.loads(one), PATH) for one in (text, every))
 
     assert as_it_is == spelt_out
-    assert len(re.findall(r"^\w+ = ", every, re.MULTILINE)) == 23
+    assert len(re.findall(r"^\w+ = ", every, re.MULTILINE)) == 25
     assert load(EXAMPLE).service == as_it_is.service
 
 
