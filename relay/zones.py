@@ -7,6 +7,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from relay.core.workdays import next_workday_end
 
 
+def zone_of(name: str) -> ZoneInfo | None:
+    """Return a time zone by its name; None where the zone files do not know it."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
 def workday_end(office: Mapping[str, Any], at: int) -> int:
     """Return when a desk's next working day ends, seconds UTC; 0 where its card or the zone files do not say."""
     try:

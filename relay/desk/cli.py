@@ -30,6 +30,7 @@ from relay.desk.cli_reads import (
     watch,
 )
 from relay.desk.cli_send import send
+from relay.desk.cli_write import form, write
 from relay.desk.control import describe
 
 INTERRUPTED = 130
@@ -102,6 +103,8 @@ for command in (
     init,
     serve,
     send,
+    form,
+    write,
     inbox,
     sent,
     show,

@@ -3,14 +3,18 @@
 import contextlib
 import json
 import sys
+from collections.abc import Mapping
+from datetime import tzinfo
 from typing import Any
 
 import click
 
+from keys.errors import Code, Refused
 from relay.desk import paper, paper_ladder
 from relay.desk.cli_office import Office, everywhere, reaching
 from relay.desk.counter import Counter
-from relay.desk.documents import forms
+from relay.desk.documents import forms, page, web, wording
+from relay.zones import zone_of
 
 FETCH = "Where no `desk serve` runs: reach for the relay first, at most so long."
 
@@ -87,15 +91,43 @@ def phone(office: Office, desk: str) -> None:
 
 @click.command()
 @click.argument("msg")
+@click.option(
+    "--language",
+    type=click.Choice(wording.LANGUAGES),
+    help="Show the document alone, in this language.",
+)
+@click.option("--html", "as_html", is_flag=True, help="As a page of HTML that can be printed.")
 @reaching(0, FETCH)
 @everywhere
-def show(office: Office, msg: str) -> None:
+def show(office: Office, msg: str, *, language: str | None, as_html: bool) -> None:
     """Show one message: what it asks, what to do next and by when."""
     settings = office.home()
     with office.counter(settings) as at:
         fetched(office, at)
         found = at.ask(at.desk.show(msg))
-    office.data(found, paper.shown(found, settings.desk, office.sheet()))
+    if not (language or as_html) or office.as_json:
+        office.data(found, paper.shown(found, settings.desk, office.sheet()))
+        return
+    content = found.get("document")
+    if not isinstance(content, Mapping):
+        raise Refused(
+            Code.E_DOCUMENT,
+            f"{paper.short(found['msg'])} is not a form: its text is in the language of its sender.",
+            hint=f"Type: desk show {paper.short(found['msg'])}",
+        )
+    top = found["header"]
+    form, chosen = page.form_of(str(found["body_type"])), language or "en"
+    banner = paper.banner(top["mode"], top["priority"])
+    made = page.page(form, content, chosen, zones_of(content), [banner])
+    click.echo(web.html(made) if as_html else "\n".join(page.plain(made, office.sheet().width)))
+
+
+def zones_of(document: Mapping[str, Any]) -> list[tuple[str, tzinfo]]:
+    """Return the zone of the desk that wrote a request, and that of this machine, by their names."""
+    reachable = document.get("reachable")
+    name = str(reachable.get("time_zone", "")) if isinstance(reachable, Mapping) else ""
+    there = zone_of(name)
+    return [(name, there)] if there is not None and name != "UTC" else []
 
 
 @click.command()
@@ -145,10 +177,29 @@ def status(office: Office) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(forms.KINDS))
-def schema(kind: str) -> None:
-    """Print the JSON Schema of a kind of document, codes included."""
-    click.echo(json.dumps(forms.schema(kind), ensure_ascii=False, indent=2))
+@click.argument("kind", type=click.Choice(forms.KINDS), metavar="[KIND]", required=False)
+@click.option("--language", type=click.Choice(wording.LANGUAGES), default="en", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print data as JSON.")
+def schema(kind: str | None, *, language: str, as_json: bool) -> None:
+    """Print the JSON Schema of a kind of document, codes included; without KIND, list the kinds."""
+    if kind is not None:
+        click.echo(json.dumps(forms.schema(kind), ensure_ascii=False, indent=2))
+        return
+    kinds = [
+        {
+            "kind": one,
+            "title": forms.title(one, language),
+            "statement": forms.statement_kind(one),
+            "place": forms.place(one),
+            "answered_by": list(forms.answered_by(one)),
+        }
+        for one in forms.KINDS
+    ]
+    if as_json:
+        click.echo(json.dumps({"kinds": kinds}, ensure_ascii=False, separators=(",", ":")))
+        return
+    for row in kinds:
+        click.echo(f"{row['kind']:<28} {row['title']}")
 
 
 @click.command("exit-codes")

@@ -11,9 +11,13 @@ from relay.desk.cli_attach import ATTACH, announce, look, sealed
 from relay.desk.cli_hand import SEEN, follow, nonce, reached
 from relay.desk.cli_office import Office, everywhere, reaching, signing
 from relay.desk.cli_terms import DESK, DURATION
+from relay.desk.documents import card as cards
 from relay.desk.documents import forms
 from relay.wire.envelope import PRIORITIES, Header
+from relay.zones import zone_of
 
+SHOWN = frozenset({"Languages", "Preserves for"})
+"""What the lines on the recipient have told already."""
 UNTIL = ("accepted", "delivered", "acknowledged", "closed", "answer")
 
 
@@ -92,6 +96,7 @@ def send(
             backup = compose.backup_of(seen["card"], to, settings.desk)
         top = me.header(to, priority, mode, backup=backup, ack_within=ack_within)
         _show_before(office, seen, top)
+        beside(office, document, seen["card"], top)
         announce(office, picked)
         office.confirm("Sign, seal and send this?", yes=yes)
         with sealed(office, settings, picked) as enclosed:
@@ -128,3 +133,21 @@ def _show_before(office: Office, seen: Mapping[str, Any], top: Header) -> None:
         office.say(f"If nobody acknowledges, {top.backup} may open it too.")
     if top.ack_by:
         office.say(f"A person there acknowledges by {sheet.until(top.ack_by)}.")
+
+
+def beside(
+    office: Office, document: Mapping[str, Any], card: Mapping[str, Any], top: Header
+) -> None:
+    """Show what the recipient's card says about such a request, and what is doubtful about this one."""
+    kind = forms.kind_in(document)
+    if kind is None:
+        return
+    zone = zone_of(str(card.get("office", {}).get("zone", "")))
+    pairs = cards.beside(card, forms.serves(kind), top.created, zone=zone)
+    for line in paper.rows([pair for pair in pairs if pair[0] not in SHOWN], office.sheet().width):
+        office.say(line)
+    found = forms.check(
+        kind, document, now=top.created, priority=top.priority, card=card, mode=top.mode
+    )
+    for problem in found:
+        office.say(f"Warning: {problem.path}: {problem.text}" if problem.path else problem.text)

@@ -164,19 +164,19 @@ def reservations_of(card: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def check_request(document: Mapping[str, Any], top: Header) -> str:
-    """Return the kind of a request that may be sent under *top*, before anybody signs it.
+    """Return the kind of a document that may open a thread under *top*, before anybody signs it.
 
     E_DOCUMENT names every letter of Article 42(3) that is missing.
     """
     kind = _kind(document)
-    if forms.statement_kind(kind) != "request":
+    if forms.place(kind) not in {"opens", "either"}:
         raise Refused(
             Code.E_DOCUMENT,
-            f"This document is of kind {kind}, which answers a request and is not one.",
-            hint="Type: desk answer MSG --file FILE",
+            f"This document is of kind {kind}, which follows a request and opens none.",
+            hint=f"Type: desk answer MSG --file FILE, or desk write {kind} --file FILE --about MSG",
         )
-    forms.require(kind, document, now=top.created, priority=top.priority)
-    asked = document.get("requested_authority")
+    forms.require(kind, document, now=top.created, priority=top.priority, mode=top.mode)
+    asked = document.get("requested_authority", top.to if forms.place(kind) == "either" else None)
     if asked != top.to:
         raise Refused(
             Code.E_DOCUMENT,
@@ -217,11 +217,13 @@ def check_reply(
     *reservations* are those of the answering State, as citation keys.
     """
     kind = _kind(document)
-    if forms.statement_kind(kind) == "request":
+    if forms.place(kind) not in {"follows", "either"}:
         raise Refused(
             Code.E_DOCUMENT,
-            f"This document is of kind {kind}: a request, not something that follows one.",
-            hint="Type: desk send FILE --to DESK",
+            f"This document is of kind {kind}: it follows no request.",
+            hint="Type: desk send FILE --to DESK"
+            if forms.place(kind) == "opens"
+            else "It stays at this desk and is sent to nobody.",
         )
     forms.require(
         kind,
@@ -230,6 +232,7 @@ def check_reply(
         priority=top.priority,
         request=request,
         reservations=reservations,
+        mode=top.mode,
     )
     return kind
 

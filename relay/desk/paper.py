@@ -13,8 +13,9 @@ from typing import Any
 from keys.identity import fingerprint
 from relay.desk import clock, paper_attachments, paper_ladder
 from relay.desk.compose import CLOCKS, NOTE_TYPE
-from relay.desk.documents import forms
+from relay.desk.documents import page
 from relay.desk.documents.reading import instant, printable
+from relay.desk.documents.wording import bare as bare_text
 from relay.desk.ladder import UNOPENABLE
 from relay.desk.sheet import Sheet, banner, bare, rows, short, span, warnings
 
@@ -104,12 +105,15 @@ def shown(found: Mapping[str, Any], mine: str, sheet: Sheet) -> Iterator[str]:
 
 
 def document(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
-    """Yield the body: a known form by its labels, anything else as it is, never dropped."""
-    kind = forms.kind_of(str(found["body_type"]))
-    content = found.get("document")
-    if kind and isinstance(content, Mapping):
-        yield str(forms.schema(kind)["title"])
-        yield from rows(forms.summary(kind, content), sheet.width)
+    """Yield the body: a form by its labels as far as they are known, anything else as it is."""
+    form, content = page.form_of(str(found["body_type"])), found.get("document")
+    if form.kind and isinstance(content, Mapping):
+        known = page.page(form, content)
+        yield known.title if form.known else bare(found["body_type"])
+        for notice in known.notices:
+            yield from textwrap.wrap(f"! {notice}", sheet.width, subsequent_indent="  ")
+        pairs = [(" / ".join(cell.labels), bare_text(cell.text)) for cell in known.cells]
+        yield from rows(pairs, sheet.width)
         return
     if found["body_type"] != NOTE_TYPE:
         yield f"This desk knows no form of type {bare(found['body_type'])}; here is what was sent:"
