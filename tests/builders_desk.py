@@ -178,6 +178,7 @@ class Seat:
         self.socket: MemorySocket | None = None
         self.dial: Callable[[], Awaitable[MemorySocket]] = self._dial_of(stage)
         self.events: list[dict[str, Any]] = []
+        self.parts: dict[str, Any] = {}
         self.archive: Archive
         self.desk: Desk
         self.task: asyncio.Task[None] | None = None
@@ -200,6 +201,7 @@ class Seat:
             archive=self.archive,
             clock=self.clock,
             dial=self.dial,
+            **self.parts,
         )
         self.desk.begin(self.stage.world.root)
         self._listening = asyncio.ensure_future(self._listen())

@@ -60,8 +60,8 @@ def odd(name: str) -> str:
 
 def media_type(name: str) -> str:
     """Return what a file of this name holds, such as ``image/jpeg``, as its ending says."""
-    found, _encoding = _TYPES.guess_type(name, strict=True)
-    return found if found and fields.media_type(found) else UNKNOWN_TYPE
+    found, packed = _TYPES.guess_type(name, strict=True)
+    return found if found and not packed and fields.media_type(found) else UNKNOWN_TYPE
 
 
 def _odd(letter: str) -> bool:

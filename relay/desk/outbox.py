@@ -168,7 +168,7 @@ class Outbox:
         """
         async with self._turn:
             sending = self.get(sid)
-            if sending is None or sending.envelope or sending.state != WAITING:
+            if sending is None or sending.envelope or sending.state not in {UPLOADING, WAITING}:
                 return sending.msg if sending else ""
             if ask is not None:
                 with contextlib.suppress(Refused, OSError):  # then those at hand are used

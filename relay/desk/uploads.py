@@ -57,8 +57,9 @@ class Uploads:
         self._notes = notes
         self._clock = clock
         self._attachments = Attachments(archive)
+        self._known: dict[str, int] = {}  # by row, how much the relay has; not asked again while the line stands
         self.moved: dict[str, int] = {}
-        """How many bytes of a blob the relay has, by row; for whoever watches."""
+        """The same, for whoever watches."""
 
     # Handing over
 
@@ -121,12 +122,12 @@ class Uploads:
             return True, self._put_off(one, now, str(error) or type(error).__name__, None)
 
     async def _move(self, one: Attachment, carrier: Authorized) -> list[Event]:
-        at = self.moved.get(one.row)
+        at = self._known.get(one.row)
         if at is None:
             found = await carrier.look(one.blob)
             if found.whole:
                 return self._there(one)
-            at = found.offset
+            at = self.moved[one.row] = found.offset
         path = self._spool.out(one.row)
         if spool.size(path) != one.size:
             return self._outbox.give_up(one.sid, _gone(one))
@@ -137,25 +138,26 @@ class Uploads:
             with path.open("rb") as file:
                 found = await carrier.put(one.blob, file, at, end, one.size)
         except TurnedDown as refused:
-            self.moved.pop(one.row, None)
+            self._known.pop(one.row, None)
             if refused.code is Code.E_BINDING and await hash_in_turns(path) != one.blob:
                 return self._outbox.give_up(one.sid, _gone(one))
             raise
         except (Refused, OSError):
-            self.moved.pop(one.row, None)
+            self._known.pop(one.row, None)
             raise
         if found.whole:
             return self._there(one)
         if found.offset <= at:
             # What came was not the blob, or the relay has lost what it had, or it lies: it is asked anew, later.
-            self.moved.pop(one.row, None)
+            self._known.pop(one.row, None)
             if await hash_in_turns(path) != one.blob:
                 return self._outbox.give_up(one.sid, _gone(one))
             return self._put_off(one, self._clock.now(), "The relay took nothing of it.", None)
-        self.moved[one.row] = found.offset
+        self._known[one.row] = self.moved[one.row] = found.offset
         return []
 
     def _there(self, one: Attachment) -> list[Event]:
+        self._known.pop(one.row, None)
         self.moved.pop(one.row, None)
         with self._archive.commit():
             self._attachments.change(one, state=THERE, reason="")
@@ -164,7 +166,7 @@ class Uploads:
         return []
 
     def _put_off(self, one: Attachment, now: int, reason: str, code: Code | None) -> list[Event]:
-        self.moved.pop(one.row, None)
+        self._known.pop(one.row, None)
         with self._archive.commit():
             self._attachments.put_off(one, now, reason)
         # A line that breaks is told by the link; what the relay says, once.
