@@ -10,7 +10,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -25,6 +25,7 @@ from keys import directory as directories
 from keys import keyfile, statement
 from keys.identity import Role
 from keys.keyfile import Held, KeyRing
+from relay.server import control
 from relay.server.clock import SystemClock
 from relay.wire import frames, receipt
 from relay.wire.frames import Type
@@ -344,9 +345,9 @@ class Process:
         """Return two desks that send and receive."""
         return Bystanders(self.world, await self.device("VN"), await self.device("AU"), self.now)
 
-    async def publish_prekeys(self) -> None:
-        """Hand in the prekeys of every device."""
-        for desk in self.world.directory(self.now()).desks:
+    async def publish_prekeys(self, desks: Sequence[str]) -> None:
+        """Hand in the prekeys of every device of some desks."""
+        for desk in desks:
             body = frames.join(*self.world.prekeys(desk))
             url = f"http://127.0.0.1:{self.port}/v1/prekeys"
             async with self.session.put(url, data=body) as response:
@@ -367,6 +368,14 @@ class Process:
         text = (await self.observe("/metrics"))[1].decode()
         (found,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
         return float(found.rpartition(" ")[2])
+
+    async def logged(self) -> int:
+        """Return how many entries the evidence log has."""
+        found = await control.ask(self.config.parent / "relay.db.sock", "GET", "doctor")
+        assert found is not None
+        assert found["findings"] == []
+        size: int = found["log_size"]
+        return size
 
     def memory(self) -> int:
         """Return the bytes of memory that the process has."""
@@ -389,13 +398,14 @@ async def process(
     world: World,
     *,
     knobs: dict[str, Any] | None = None,
+    prekeys: Sequence[str] = ("VN", "AU", "AU-B"),
     **sections: dict[str, Any],
 ) -> AsyncIterator[Process]:
     """Run a relay as a process, with the world's prekeys; make sure that it ends."""
     found = Process(folder_of(folder, world, **sections), world)
     await found.start(knobs)
     try:
-        await found.publish_prekeys()
+        await found.publish_prekeys(prekeys)
         yield found
     finally:
         await found.end()
