@@ -14,8 +14,8 @@ from keys.errors import Code, Refused
 from relay.store.blobs import SYNC_BYTES, Hash, Part
 from relay.wire import blob as frame
 
-WRITE_BYTES = 128 * 1024
-"""Gathered before it is written: a hop to the thread costs as much as 64 KiB of hashing."""
+WRITE_BYTES = 64 * 1024
+"""Gathered before it is written: a hop to the thread costs as much as hashing half of it."""
 
 Key = tuple[str, str]
 """A blob's id and the desk that puts it."""
@@ -140,7 +140,9 @@ class Upload:
         part = self._part
         if part is None or self._over or not self._waiting:
             return
-        data, self._waiting, self._waits = b"".join(self._waiting), [], 0
+        waiting, self._waiting, self._waits = self._waiting, [], 0
+        data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+        del waiting
         if not part.size:
             try:
                 frame.check_start(data + frame.MAGIC[len(data) :])  # as far as it is here

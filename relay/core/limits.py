@@ -67,12 +67,12 @@ BLOB_QUOTA_BYTES = 8 * 1024**3
 """Attachments of one desk that the relay holds at a time."""
 BLOB_USES_MAX = 64
 """Messages that may name one blob: a message and its re-seals need a few."""
-UPLOADS_MAX = 32
+UPLOADS_MAX = 16
 UPLOADS_PER_DESK_MAX = 8
 """Bodies of attachments that come in at once."""
 PARTS_PER_DESK_MAX = 64
 """Attachments of one desk that have begun to come: two whole messages, and as much again."""
-DOWNLOADS_MAX = 64
+DOWNLOADS_MAX = 32
 DOWNLOADS_PER_DESK_MAX = 16
 
 

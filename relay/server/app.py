@@ -57,6 +57,7 @@ _HTTP: dict[str, Any] = {
     "auto_decompress": False,
     "keepalive_timeout": QUIET_S,
     "lingering_time": LINGER_S,
+    "read_bufsize": 2**16,  # what waits of each body: many large ones come at once
 }
 DRAIN_S = 20
 """The kind part of a stop takes no longer than this; what comes after is safe without it."""
