@@ -13,18 +13,18 @@ from typing import Any
 from keys.directory import Directory, Member, Trusted
 from keys.errors import Code, Failed, Refused
 from keys.identity import Signer
-from keys.statement import Statement, peek
+from keys.statement import Statement
 from relay import admission
 from relay.blobs import Blobs
 from relay.core import escalation, limits
 from relay.core import message as law
-from relay.core.events import Accepted, Effect, Received
-from relay.core.message import Outcome
+from relay.core.events import Accepted
 from relay.deadlines import Deadlines
 from relay.ledger import Body, Ledger, Told, keep
-from relay.meter import Meter, Unmetered, taken
+from relay.meter import Meter, Unmetered
+from relay.receipts import Receipts
 from relay.roster import Roster
-from relay.store.base import Delivery, Kept, Store, Timer
+from relay.store.base import Delivery, Store, Timer
 from relay.store.room import Room
 from relay.wire import envelope as envelopes
 from relay.wire import receipt
@@ -67,6 +67,14 @@ class Exchange:
         self._evidence = evidence
         self.roster = Roster(store, trusted)
         self._ledger = Ledger(store, tell, self.meter)
+        self.receipts = Receipts(
+            self._ledger,
+            self.roster,
+            service=service,
+            instance=instance,
+            evidence=evidence,
+            meter=self.meter,
+        )
         self.deadlines = Deadlines(
             self._ledger,
             self.roster,
@@ -276,8 +284,15 @@ class Exchange:
         return await self._ledger.body(known) or (b"", b"", b"")
 
     async def mailbox(self, desk: str, after: int, limit: int) -> tuple[Delivery, ...]:
-        """Return what stands in a desk's mailbox after *after*, in order."""
-        return await self.store.mailbox(desk, after, limit)
+        """Return what stands in a desk's mailbox after *after*, in order; what was just written, without reading it."""
+        recent = self._ledger.recent.after(self.store.epoch, desk, after, limit)
+        return recent or await self.store.mailbox(desk, after, limit)
+
+    def at_hand(self, delivery: Delivery) -> bool:
+        """Whether a mailbox entry can be shown without asking the store."""
+        if delivery.kind == "message":
+            return self._ledger.holds(delivery.msg)
+        return self._ledger.recent.statement(delivery.ref) is not None
 
     async def notification(self, msg: str) -> dict[str, Any] | None:
         """Return what a NOTIFY says of a message besides its place (PROTOCOL 12): nothing that the header does not."""
@@ -295,6 +310,9 @@ class Exchange:
 
     async def statement(self, sid: str) -> bytes | None:
         """Return a kept statement's bytes."""
+        wire = self._ledger.recent.statement(sid)
+        if wire is not None:
+            return wire
         kept = await self.store.statement(sid)
         return kept.wire if kept else None
 
@@ -314,133 +332,8 @@ class Exchange:
     # 3. A device or an officer signs for something (PROTOCOL 10)
 
     async def record(self, statements: Sequence[bytes], now: int) -> bytes:
-        """Take receipts in; return the signed ``recorded`` over those that are now durable.
-
-        A call of which nothing could be recorded raises the first refusal; otherwise what was refused is simply not
-        named, and the desk posts it alone to learn why.
-        """
-        if not 1 <= len(statements) <= limits.RECEIPTS_PER_CALL_MAX:
-            raise Refused(
-                Code.E_TOO_LARGE, f"A call carries 1 to {limits.RECEIPTS_PER_CALL_MAX} receipts."
-            )
-        refusals: list[Refused] = []
-        grouped: dict[str, list[tuple[Statement, Received]]] = {}
-        for wire in statements:
-            try:
-                statement, event = self._receipt(wire, now)
-                grouped.setdefault(statement["msg"], []).append((statement, event))
-            except Refused as refusal:
-                self.meter.receipt(
-                    "any", "bad_signature" if refusal.code is Code.E_SIGNATURE else "refused"
-                )
-                refusals.append(refusal)
-        if len(grouped) == 1 and not refusals:
-            ((msg, events),) = grouped.items()
-            return await self._record_one(msg, events, now)
-        sids: list[str] = []
-        for msg, events in grouped.items():
-            try:
-                await self._settle_receipts(msg, events, now, ())
-            except Refused as refusal:
-                refusals.append(refusal)
-            else:  # new or a repeat: all of them are durable
-                sids.extend(statement.sid for statement, _event in events)
-        if not sids:
-            raise refusals[0]
-        recorded = self._recorded(sids, now)
-        await self.store.keep([keep(recorded, "", now)])
-        return recorded.wire
-
-    async def _record_one(
-        self, msg: str, events: list[tuple[Statement, Received]], now: int
-    ) -> bytes:
-        """The usual call, about one message: ``recorded`` is kept in the same commit as what it records."""
-        recorded = self._recorded([statement.sid for statement, _event in events], now)
-        fresh = await self._settle_receipts(msg, events, now, (keep(recorded, msg, now),))
-        if fresh or not events:
-            return recorded.wire
-        wanted = {statement.sid for statement, _event in events}
-        for kept in await self.store.statements(msg):
-            if kept.kind == "recorded" and wanted <= set(
-                receipt.read(kept.wire, {"recorded"}, self._evidence.public)["sids"]
-            ):
-                return kept.wire  # a duplicate gets the stored outcome, never a fresh success
-        await self.store.keep([keep(recorded, msg, now)])
-        return recorded.wire
-
-    def _recorded(self, sids: list[str], now: int) -> Statement:
-        fields = {"sids": sids, "relay": self.service, "instance": self.instance, "at": now}
-        return receipt.make("recorded", fields, self._evidence)
-
-    def _receipt(self, wire: bytes, now: int) -> tuple[Statement, Received]:
-        peeked = peek(wire)
-        if peeked.kind not in receipt.RECEIPTS:
-            raise Refused(Code.E_TYPE, f"A statement of kind {peeked.kind!r} is not a receipt.")
-        if peeked.kind in law.MACHINE_ACTS:
-            statement, member = admission.by_device(
-                wire, {peeked.kind}, self.directory, now, peeked
-            )
-        else:
-            statement, member = admission.by_officer(wire, peeked, self.directory, now)
-        if statement["at"] > now + limits.CLOCK_SKEW_S:
-            raise Refused(
-                Code.E_CLOCK, f"The receipt is dated in the future; the relay says {now}."
-            )
-        if statement.fields.get("desk", member.desk) != member.desk:
-            raise Refused(
-                Code.E_WRONG_DESK, "The receipt's signer does not belong to the desk that it names."
-            )
-        detail = statement.fields.get("code") or statement.fields.get("outcome") or ""
-        event = Received(
-            peeked.kind,
-            statement.sid,
-            member.desk,
-            statement.signer,
-            statement["at"],
-            now,
-            statement.fields.get("statement", ""),
-            detail,
-            statement.fields.get("next_at", 0),
-        )
-        return statement, event
-
-    async def _settle_receipts(
-        self,
-        msg: str,
-        events: Sequence[tuple[Statement, Received]],
-        now: int,
-        with_them: Sequence[Kept],
-    ) -> list[str]:
-        """Decide and commit receipts of one message; return the sids that are durable and new (all, if any is new)."""
-        async with self._ledger.turn(msg):
-            for _try in range(limits.COMMIT_TRIES_MAX):
-                known = await self._ledger.load(msg)
-                if known is None:
-                    raise Refused(
-                        Code.E_UNKNOWN,
-                        "This relay does not know the message.",
-                        hint="The sender submits it again.",
-                    )
-                before = message = known.message
-                effects: list[Effect] = []
-                for _statement, event in events:
-                    outcome = law.step(message, event)
-                    message = outcome.message
-                    effects.extend(outcome.effects)
-                if message is before:
-                    return []
-                kept = [keep(statement, msg, now) for statement, _event in events] + list(with_them)
-                if (
-                    await self._ledger.commit(Outcome(message, tuple(effects)), known.version, kept)
-                    is not None
-                ):
-                    taken(self.meter, before, message, [event for _statement, event in events])
-                    return [statement.sid for statement, _event in events]
-        raise Refused(
-            Code.E_BUSY,
-            "Other instances keep changing this message.",
-            hint="Post the same receipt again.",
-        )
+        """Take receipts in; return the signed ``recorded`` over those that are now durable (relay.receipts)."""
+        return await self.receipts.record(statements, now)
 
     # 4. Deadlines that have passed are acted upon
 

@@ -17,7 +17,19 @@ from relay.core import message as law
 from relay.core.events import Arm, Disarm, Drop, Offer, Page, Tell, Unpage, Waiting
 from relay.core.message import Message, Outcome
 from relay.meter import Meter
-from relay.store.base import Change, Committed, Entry, Full, Kept, Missing, PageRow, Store, Timer
+from relay.store.base import (
+    Change,
+    Committed,
+    Delivery,
+    Entry,
+    Full,
+    Kept,
+    Missing,
+    PageRow,
+    Store,
+    Timer,
+)
+from relay.store.recent import Recent
 
 STATES_CACHED = 4096
 BODIES_CACHED_BYTES = 16 * 1024 * 1024
@@ -62,6 +74,7 @@ class Ledger:
         self._bodies: OrderedDict[str, Body] = OrderedDict()
         self._bodies_bytes = 0
         self._turns: dict[str, _Turn] = {}
+        self.recent = Recent()
 
     def turn(self, msg: str) -> "_Taking":
         """Return the turn of one message, to be held while a decision on it is taken and committed."""
@@ -77,6 +90,10 @@ class Ledger:
         if stored is None:
             return None
         return self._remember(msg, Known(stored.version, Message.decode(stored.state)))
+
+    def holds(self, msg: str) -> bool:
+        """Whether :meth:`load` would answer without the store."""
+        return msg in self._known
 
     def _remember(self, msg: str, known: Known) -> Known:
         self._known[msg] = known
@@ -145,10 +162,23 @@ class Ledger:
             return None
         self._remember(message.msg, Known(answer.version, message))
         self._meter.moved(before.message if before else None, message)
+        self._tell_all(change, answer)
+        return answer
+
+    def _tell_all(self, change: Change, answer: Committed) -> None:
+        """Keep at hand what desks are told of, then tell them: the order in which a hint finds it."""
+        epoch, recent = self.store.epoch, self.recent
+        told: list[Told] = []
         for entry, seq in zip(change.entries, answer.seqs, strict=True):
             if seq:
-                self._tell(Told(entry.desk, seq))
-        return answer
+                recent.add(epoch, entry.desk, Delivery(seq, entry.kind, entry.ref, entry.msg))
+                told.append(Told(entry.desk, seq))
+        named = {entry.ref for entry in change.entries}
+        for kept in change.statements:
+            if kept.sid in named:
+                recent.keep(kept.sid, kept.wire)
+        for one in told:
+            self._tell(one)
 
 
 class _Taking:

@@ -32,6 +32,8 @@ CALL_BYTES_MAX = 8 * 1024 * 1024
 """Bytes of those calls; one that is larger is let in alone."""
 PICKUPS_MAX = 4
 """Pickups of one session under way at once: an answer may have 3 MiB and more."""
+OFFERS_MAX = 64
+"""Offers of one session that are being signed and written; then nothing further is pushed until one is durable."""
 TURNS_AT_ONCE = 64
 """Frames read in one go before everybody else has a turn."""
 
@@ -68,7 +70,9 @@ class Session:
         self._socket = socket
         self._out = Outgoing(socket)
         self._window: Window | None = None
+        self._head = 0
         self._hint = asyncio.Event()
+        self._offers: set[asyncio.Task[None]] = set()
         self._end: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._over = asyncio.Event()
         self._calls = 0
@@ -148,6 +152,7 @@ class Session:
 
     def wake(self, seq: int) -> None:
         """The desk's mailbox has grown to *seq*; a hint only."""
+        self._head = max(self._head, seq)
         if self._window is not None and seq > self._window.sent:
             self._hint.set()
 
@@ -256,6 +261,7 @@ class Session:
         head = await store.head(self.member.desk)
         start = resume(Cursor(asked["epoch"], asked["seq"]), store.epoch, head)
         self._window = Window(start, start)
+        self._head = max(self._head, head)
         self._hint.set()
         return frames.answer(Type.RESUME, {"epoch": store.epoch, "seq": start, "head": head})
 
@@ -275,26 +281,35 @@ class Session:
     async def _push_some(self) -> bool:
         """Push what the window has room for; return whether there may be more to push now."""
         window, exchange = self._window, self._hall.exchange
-        if window is None or not window.room:
+        if window is None or not window.room or window.sent >= self._head:
             return False
         found = await exchange.mailbox(self.member.desk, window.sent, window.room)
         if not found:
             return False
-        if len(found) == 1:
-            pushes = [await self._pushed(found[0])]
+        if len(found) == 1 or all(map(exchange.at_hand, found)):
+            pushes = [await self._pushed(one) for one in found]
         else:
-            pushes = await asyncio.gather(*(self._pushed(one) for one in found))
+            pushes = await asyncio.gather(*map(self._pushed, found))
         await self._out.room()
         if self._window is None or self._window.sent != window.sent:
             return True  # the device has resumed from elsewhere meanwhile
-        for delivery, frame in zip(found, pushes, strict=True):
-            self._window = self._window.push(delivery.seq)
+        for frame in pushes:
             if frame is not None:
                 self._out.put(frame)
+        self._window = self._window.push(found[-1].seq)
+        while len(self._offers) >= OFFERS_MAX:
+            await asyncio.wait(self._offers, return_when=asyncio.FIRST_COMPLETED)
         for delivery, frame in zip(found, pushes, strict=True):
             if frame is not None and frame.type is Type.NOTIFY:
-                await self._offered(delivery.msg)
+                self._offer(delivery.msg)
         return True
+
+    def _offer(self, msg: str) -> None:
+        """Have an offer signed while pushing goes on: many share a commit, and it is finished whoever hangs up."""
+        task = asyncio.get_running_loop().create_task(self._offered(msg))
+        for tasks in (self._offers, self._hall.calls):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def _pushed(self, delivery: Delivery) -> Frame | None:
         """Return the push of one entry; None for one that cannot be shown: it must never stand before the next."""
@@ -329,6 +344,9 @@ class Session:
             await exchange.offered(msg, self.member.device_kid, self._hall.clock.now())
         except Refused as refusal:
             self._hall.log.warning("an offer was not recorded", code=refusal.code.value)
+        except Failed as failure:
+            self._hall.log.exception("an offer was not recorded", text=failure.text)
+            self.end(INTERNAL, "the relay failed; come back")
 
 
 def unavailable() -> Refused:
