@@ -13,6 +13,7 @@ from typing import Any
 from keys.errors import Failed
 from relay.store.base import Change, Kept, PrekeyRow
 from relay.store.redis_rows import Argument
+from relay.store.vouched import Published
 
 BATCH_OPERATIONS_MAX = 64
 BATCH_BYTES_MAX = 1024 * 1024
@@ -33,7 +34,7 @@ class Operation:
     change: Change | None = None
     statements: Sequence[Kept] = ()
     prekeys: Sequence[PrekeyRow] = ()
-    directory: tuple[Any, ...] | None = None
+    directory: Published | None = None
     blob: tuple[str, int, str, int] | None = None
     """What the instance's journal has to vouch for once this is true."""
     answer: Any = field(default=None)

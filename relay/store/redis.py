@@ -73,6 +73,8 @@ class Place:
     authority: Path | None = None
     """The file of the certificate authority that vouches for Redis and the Sentinels: then TLS is spoken to both."""
     away_s: float = AWAY_S
+    again_s: float = AGAIN_S
+    """How long to wait before the next try; in between a failover goes on."""
 
 
 class Link:
@@ -137,13 +139,13 @@ class Link:
             name = member.decode()
             if name.startswith("s"):
                 kept = await self._statement(server, name[1:])
-                batch.statements += [kept] if kept else []
+                batch.logged += [kept] if kept else []
                 continue
             there = await server.hmget(self.key(f"m:{name}"), "state", "drop")
-            about = await server.lrange(self.key(f"about:{name}"), 0, -1)
+            about = await server.zrange(self.key(f"about:{name}"), 0, -1)
             found = [await self._statement(server, sid.decode()) for sid in about]
             drop = there[1] or b"-"
-            batch.changes.append(
+            batch.logged.append(
                 Change(
                     name,
                     0,
@@ -275,7 +277,7 @@ class Link:
                 await self._let_go()
                 if loop.time() > until:
                     raise self._unreachable(error) from error
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(self.place.again_s)
                 tries += 1
         vouched = _facts(batch)
         if vouched:
@@ -376,7 +378,7 @@ class Link:
                     if server is not None:
                         await server.aclose()
                     server = None
-                    await asyncio.sleep(AGAIN_S)
+                    await asyncio.sleep(self.place.again_s)
                     continue
                 for _name, entries in rows:
                     for place, entry in entries:
@@ -395,13 +397,13 @@ def _facts(batch: Sequence[Operation]) -> Batch:
     found = Batch()
     for one in batch:
         if one.change is not None and one.answer[0] == b"committed":
-            found.changes.append(one.change)
-        found.statements += one.statements
+            found.logged.append(one.change)
+        found.logged += one.statements
+        if one.directory is not None and one.answer:
+            found.logged.append(one.directory)
         found.prekeys += one.prekeys
         if one.blob is not None and one.answer:
             found.blobs.append(one.blob)
-        if one.directory is not None and one.answer:
-            found.directory = one.directory
     return found
 
 

@@ -42,7 +42,7 @@ from relay.store.checks import (
 )
 from relay.store.redis import Link, Place
 from relay.store.redis_rows import Argument
-from relay.store.vouched import Vouched
+from relay.store.vouched import Published, Vouched
 
 AUDIT_ROWS = 2000
 """Open messages that one script looks at."""
@@ -60,11 +60,8 @@ class RedisStore:
         self.journal = Vouched(journal)
         self._link = Link(place, self.journal)
         self._merge = merge
-
-    @property
-    def epoch(self) -> int:
+        self.epoch = 0
         """The epoch of Redis that this instance stands on."""
-        return self._link.epoch
 
     # Opening and closing
 
@@ -72,7 +69,9 @@ class RedisStore:
         """Open the journal, stand on one epoch with Redis, and merge back what Redis lost; Failed if it cannot be."""
         await self.journal.start(now)
         try:
-            if await self._link.start(now):
+            anew = await self._link.start(now)
+            self.epoch = self._link.epoch
+            if anew:
                 await self._merge(self, self.journal)
                 await self.journal.settle(self.epoch)
         except BaseException:
@@ -144,7 +143,7 @@ class RedisStore:
     async def statements(self, msg: str) -> tuple[Kept, ...]:
         """Return a message's statements in the log's order."""
         raw(msg)
-        sids = await self._link.read(("LRANGE", self._link.key(f"about:{msg}"), 0, -1), _same)
+        sids = await self._link.read(("ZRANGE", self._link.key(f"about:{msg}"), 0, -1), _same)
         found = await asyncio.gather(*(self.statement(sid.decode()) for sid in sids))
         return tuple(one for one in found if one is not None)
 
@@ -154,13 +153,13 @@ class RedisStore:
         if limit <= 0 or start > INTEGER_MAX:
             return ()
         rows = await self._link.read(
-            ("LRANGE", self._link.key(f"box:{desk}"), start, start + limit - 1), _same
+            ("ZRANGE", self._link.key(f"box:{desk}"), start, start + limit - 1), _same
         )
         return tuple(redis_rows.delivery(seq, row) for seq, row in enumerate(rows, start + 1))
 
     async def head(self, desk: str) -> int:
         """Return the last sequence number."""
-        return int(await self._link.read(("LLEN", self._link.key(f"box:{desk}")), _same))
+        return int(await self._link.read(("ZCARD", self._link.key(f"box:{desk}")), _same))
 
     async def due(self, now: int, limit: int) -> tuple[Timer, ...]:
         """Return the timers that are due, the oldest first."""
@@ -293,7 +292,7 @@ class RedisStore:
         given: list[Argument] = [version, pins, len(files)]
         for name, data in files.items():
             given += [name, data]
-        facts = (version, dict(files), pins, logged)
+        facts = Published(version, dict(files), pins, logged)
         return bool(await self._link.write("directory", given, _same, directory=facts))
 
     async def directory(self) -> tuple[int, dict[str, bytes], bytes] | None:

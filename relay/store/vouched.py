@@ -28,20 +28,29 @@ class Fact:
     statements: tuple[Kept, ...] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A directory that was put, as the contract's ``put_directory`` takes it."""
+
+    version: int
+    files: Mapping[str, bytes] = field(repr=False)
+    pins: bytes = field(repr=False)
+    log: Sequence[str]
+
+
 @dataclass(slots=True)
 class Batch:
     """What one batch made true in Redis."""
 
-    changes: list[Change] = field(default_factory=list)
-    statements: list[Kept] = field(default_factory=list)
+    logged: list[Change | Kept | Published] = field(default_factory=list)
+    """In the order in which it goes into the evidence log."""
     prekeys: list[PrekeyRow] = field(default_factory=list)
-    directory: tuple[int, Mapping[str, bytes], bytes, Sequence[str]] | None = None
     blobs: list[tuple[str, int, str, int]] = field(default_factory=list)
     """id, size, desk, when"""
 
     def __bool__(self) -> bool:
         """Whether there is anything to vouch for."""
-        return bool(self.changes or self.statements or self.prekeys or self.directory or self.blobs)
+        return bool(self.logged or self.prekeys or self.blobs)
 
 
 class Vouched(SqliteStore):
@@ -49,19 +58,22 @@ class Vouched(SqliteStore):
 
     async def vouch(self, batch: Batch, confirmed: int) -> None:
         """Write down what a batch made true, and the batch's number, in one durable commit."""
-        size = sum(len(one.envelope or b"") + len(one.state) for one in batch.changes)
+        changes = [one for one in batch.logged if isinstance(one, Change)]
+        size = sum(len(one.envelope or b"") + len(one.state) for one in changes)
         await self._write(self._vouch, batch, confirmed, weight=size)
 
     def _vouch(self, batch: Batch, confirmed: int) -> None:
         tables = self._tables
-        for change in batch.changes:
-            self._vouch_one(change)
-        tables.keep(batch.statements)
+        for one in batch.logged:
+            if isinstance(one, Change):
+                self._vouch_one(one)
+            elif isinstance(one, Kept):
+                tables.keep((one,))
+            else:
+                log = [raw(entry) for entry in one.log]
+                tables.put_directory(one.version, one.files, one.pins, log)
         if batch.prekeys:
             tables.put_prekeys(batch.prekeys)
-        if batch.directory is not None:
-            version, files, pins, log = batch.directory
-            tables.put_directory(version, files, pins, [raw(entry) for entry in log])
         for blob, size, desk, now in batch.blobs:
             tables.blobs.put(raw(blob), size, desk, now)
         tables.pages.put_mark(CONFIRMED, confirmed)

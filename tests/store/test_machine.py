@@ -1,4 +1,4 @@
-"""The embedded store against the reference: whatever is done to both, they tell the same."""
+"""The embedded store and the one over Redis against the reference: whatever is done to both, they tell the same."""
 
 import asyncio
 import shutil
@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders_redis import nothing, running
 from builders_store import NOW, digest, kept, msg_of, page, prekey, sealed
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from relay.store.base import PAGE_STATES, PREKEY_KEPT_AFTER, Change, Entry, Store, Timer
 from relay.store.memory import MemoryStore
+from relay.store.several import RedisStore
 from relay.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.timeout(1200)
@@ -85,10 +87,14 @@ class Both(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = Path(tempfile.mkdtemp(prefix="poc24-machine-"))
         self.model = MemoryStore()
-        self.store = SqliteStore(self.folder / "relay.db", free_min=0)
+        self.store = self.made()
         self.starts = 0
         self.leases: list[tuple[str, int]] = []
         self.both(lambda store: store.start(NOW))
+
+    def made(self) -> Store:
+        """Return the store that is compared, on what is there."""
+        return SqliteStore(self.folder / "relay.db", free_min=0)
 
     def both(self, do: Callable[[Store], Awaitable[object]]) -> object:
         """Do it to both; their answers, or the kinds of their errors, must be equal."""
@@ -202,7 +208,7 @@ class Both(RuleBasedStateMachine):
         """Stop and start the embedded store alone: nobody may notice."""
         self.loop.run_until_complete(self.store.stop())
         self.starts += 1
-        self.store = SqliteStore(self.folder / "relay.db", free_min=0)
+        self.store = self.made()
         self.loop.run_until_complete(self.store.start(NOW + self.starts))
 
     @invariant()
@@ -241,5 +247,20 @@ class Both(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
+class BothOnValkey(Both):
+    """The same with the Lua scripts on a real server: the rules in two languages must be one."""
+
+    def __init__(self) -> None:
+        with running("valkey").plain() as plain:
+            plain.flushall()
+        super().__init__()
+
+    def made(self) -> Store:
+        """Return an instance's store on the server, with its journal in the folder."""
+        return RedisStore(running("valkey").place(), self.folder / "journal.db", nothing)
+
+
 TestBoth = Both.TestCase
 TestBoth.settings = settings(stateful_step_count=20)
+TestBothOnValkey = BothOnValkey.TestCase
+TestBothOnValkey.settings = settings(stateful_step_count=20)

@@ -5,15 +5,6 @@ local msg, expected, state = take(), take(), take()
 local envelope = take() == '1' and take() or nil
 local drop, open, unpage, waiting_max = number(), number(), take() == '1', number()
 
-local function list(...)
-  local rows = {}
-  for row = 1, number() do
-    local one = {}
-    for _, name in ipairs({...}) do one[name] = take() end
-    rows[row] = one
-  end
-  return rows
-end
 local statements = list('sid', 'kind', 'msg', 'wire', 'at')
 local entries = list('desk', 'kind', 'ref')
 local arm = list('kind', 'subject', 'generation', 'due')
@@ -75,8 +66,6 @@ if drop > 0 and has_envelope then
   kept_drop = whole(drop)
   redis.call('ZADD', key('drop'), kept_drop, string.format('%016s', arrival) .. msg)
 end
-redis.call('HSET', key('m:' .. msg), 'version', whole(tonumber(expected) + 1), 'state', state, 'arrival', arrival,
-  'open', whole(open), 'drop', kept_drop)
 local was_open = tonumber(there[3] or '0')
 if open > 0 and was_open == 0 then
   redis.call('ZADD', key('open'), arrival, msg)
@@ -84,21 +73,15 @@ elseif open == 0 and was_open > 0 then
   redis.call('ZREM', key('open'), msg)
 end
 count('open', (open > 0 and 1 or 0) - (was_open > 0 and 1 or 0))
-local fresh = 0
-for _, one in ipairs(statements) do
-  if redis.call('HSETNX', key('s:' .. one.sid), 'kind', one.kind) == 1 then
-    redis.call('HSET', key('s:' .. one.sid), 'msg', one.msg, 'wire', one.wire, 'at', one.at)
-    if one.msg ~= '' then redis.call('RPUSH', key('about:' .. one.msg), one.sid) end
-    fresh = fresh + 1
-  end
-end
-count('statements', fresh)
-owe(msg)
+keep(statements)
 local answer = {'committed', whole(tonumber(expected) + 1)}
 local told = 0
 for _, one in ipairs(entries) do
-  if redis.call('SADD', key('known:' .. one.desk), one.ref) == 1 then
-    local seq = redis.call('RPUSH', key('box:' .. one.desk), (one.kind == 'message' and 'm' or 's') .. one.ref .. msg)
+  if redis.call('SISMEMBER', key('known:' .. one.desk), one.ref) == 0 then
+    local box, entry = key('box:' .. one.desk), (one.kind == 'message' and 'm' or 's') .. one.ref .. msg
+    local seq = redis.call('ZSCORE', box, entry) or redis.call('ZCARD', box) + 1
+    redis.call('ZADD', box, seq, entry)
+    redis.call('SADD', key('known:' .. one.desk), one.ref)
     answer[#answer + 1] = whole(seq)
     told = told + 1
     redis.call('XADD', key('wake'), 'MAXLEN', '~', '10000', '*', 'by', instance, 'desk', one.desk, 'seq', whole(seq),
@@ -118,26 +101,28 @@ for _, desk in ipairs(order) do
   end
 end
 local function drop_timer(kind, subject)
-  if redis.call('ZREM', key('due'), kind .. '|' .. subject) == 1 then
-    redis.call('HDEL', key('generation'), kind .. '|' .. subject)
-    redis.call('HINCRBY', key('armed'), subject, -1)
-    count('timers_' .. kind, -1)
-  end
+  redis.call('SREM', key('armed:' .. subject), kind)
+  if redis.call('ZREM', key('due'), kind .. '|' .. subject) == 1 then count('timers_' .. kind, -1) end
 end
-for _, one in ipairs(disarm) do drop_timer(one.kind, msg) end
+for _, one in ipairs(disarm) do
+  drop_timer(one.kind, msg)
+  redis.call('HDEL', key('generation'), one.kind .. '|' .. msg)
+end
 for _, one in ipairs(arm) do
   drop_timer(one.kind, one.subject)
-  redis.call('ZADD', key('due'), one.due, one.kind .. '|' .. one.subject)
   redis.call('HSET', key('generation'), one.kind .. '|' .. one.subject, one.generation)
-  redis.call('HINCRBY', key('armed'), one.subject, 1)
+  redis.call('ZADD', key('due'), one.due, one.kind .. '|' .. one.subject)
+  redis.call('SADD', key('armed:' .. one.subject), one.kind)
   count('timers_' .. one.kind, 1)
 end
 if unpage then
+  local mine = {}  -- what an earlier try of this very change has put in is not taken back by it
+  for _, one in ipairs(again and pages or {}) do mine[one.id] = true end
   for _, id in ipairs(redis.call('SMEMBERS', key('pages:' .. msg))) do
     local page = key('p:' .. id)
-    if redis.call('HGET', page, 'state') == 'ready' then
-      redis.call('HSET', page, 'state', 'cancelled')
+    if not mine[id] and redis.call('HGET', page, 'state') == 'ready' then
       redis.call('ZREM', key('ready' .. redis.call('HGET', page, 'rank')), id)
+      redis.call('HSET', page, 'state', 'cancelled')
       count('pages_ready', -1)
       count('pages_cancelled', 1)
     end
@@ -145,18 +130,26 @@ if unpage then
 end
 for _, one in ipairs(pages) do
   local page = key('p:' .. one.id)
-  if redis.call('HSETNX', page, 'msg', msg) == 1 then
+  if redis.call('EXISTS', page) == 0 then
     local rank = one.priority == 'emergency' and '0' or one.priority == 'urgent' and '1' or '2'
-    redis.call('HSET', page, 'rank', rank)
-    for name, value in pairs(one) do redis.call('HSET', page, name, value) end
     redis.call('SADD', key('pages:' .. msg), one.id)
     redis.call('ZADD', key('page_end'), one.expires, one.id)
+    local row = {'HSET', page, 'msg', msg, 'rank', rank}
+    for name, value in pairs(one) do
+      row[#row + 1] = name
+      row[#row + 1] = value
+    end
     if one.state == 'ready' then
       redis.call('ZADD', key('ready' .. rank), one.not_before, one.id)
     elseif one.state == 'leased' then
       redis.call('ZADD', key('ready' .. rank), one.lease_until, one.id)
     end
+    redis.call(unpack(row))
     count('pages_' .. one.state, 1)
   end
 end
+-- The row last: until it stands, whoever tries again begins anew.
+owe(msg)
+redis.call('HSET', key('m:' .. msg), 'version', whole(tonumber(expected) + 1), 'state', state, 'arrival', arrival,
+  'open', whole(open), 'drop', kept_drop)
 return answer

@@ -27,3 +27,31 @@ redis.call('HSET', key('beat'), instance, sent)
 redis.call('ZREMRANGEBYSCORE', key('owed:' .. instance), '-inf', whole(confirmed))
 -- What this batch makes true is owed to the instance's journal until a later batch says that it is there.
 local function owe(member) redis.call('ZADD', key('owed:' .. instance), sent, member) end
+
+-- Statements, as commit and keep bring them. An error of the server in the middle of a script undoes nothing, and the
+-- batch is tried again: so each thing is written with what makes it known last.
+local function keep(statements)
+  local fresh = 0
+  for _, one in ipairs(statements) do
+    local row = key('s:' .. one.sid)
+    if redis.call('EXISTS', row) == 0 then
+      if one.msg ~= '' then
+        redis.call('ZADD', key('about:' .. one.msg), 'NX', redis.call('HINCRBY', key('count'), 'order', 1), one.sid)
+      end
+      owe('s' .. one.sid)
+      redis.call('HSET', row, 'kind', one.kind, 'msg', one.msg, 'wire', one.wire, 'at', one.at)
+      fresh = fresh + 1
+    end
+  end
+  count('statements', fresh)
+  return fresh
+end
+local function list(...)
+  local rows = {}
+  for row = 1, number() do
+    local one = {}
+    for _, name in ipairs({...}) do one[name] = take() end
+    rows[row] = one
+  end
+  return rows
+end

@@ -5,7 +5,7 @@ local last, found = '0', {}
 for place = 1, #piece, 2 do
   local msg = piece[place]
   local open = tonumber(redis.call('HGET', KEYS[1] .. 'm:' .. msg, 'open') or '0')
-  if tonumber(redis.call('HGET', KEYS[1] .. 'armed', msg) or '0') < open then found[#found + 1] = msg end
+  if redis.call('SCARD', KEYS[1] .. 'armed:' .. msg) < open then found[#found + 1] = msg end
   last = piece[place + 1]
 end
 if #piece < 2 * tonumber(rows) then last = '0' end

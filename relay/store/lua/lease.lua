@@ -7,9 +7,13 @@ for rank = 0, 2 do
   local rows = {}
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', ready, '-inf', now, 'LIMIT', 0, 1024)) do
     local page = redis.call('HMGET', key('p:' .. id), 'msg', 'created', 'state')
-    if tonumber(redis.call('HGET', key('m:' .. page[1]), 'open') or '0') == 0 then
-      redis.call('HSET', key('p:' .. id), 'state', 'cancelled')
+    if not page[1] then
+      -- put in by a script that did not come to its end: it is tried again
+    elseif page[3] ~= 'ready' and page[3] ~= 'leased' then
       redis.call('ZREM', ready, id)
+    elseif tonumber(redis.call('HGET', key('m:' .. page[1]), 'open') or '0') == 0 then
+      redis.call('ZREM', ready, id)
+      redis.call('HSET', key('p:' .. id), 'state', 'cancelled')
       count('pages_' .. page[3], -1)
       count('pages_cancelled', 1)
     else

@@ -1,0 +1,75 @@
+"""What an instance vouches for is brought back into a store that has lost it, or that has never had it.
+
+A store that went back in time lacks what was acknowledged; the journal has it. Each fact is merged (relay.core.merge)
+and committed like any other change, guarded by its version, so that several instances may do this at once and again:
+nothing is lost, nothing is done twice, and what was written meanwhile stays. The same walk fills a new store.
+"""
+
+import json
+from dataclasses import replace
+
+from keys.errors import Code, Failed, Refused
+from keys.statement import peek
+from relay.core import limits, merge
+from relay.core.message import Message, Outcome
+from relay.ledger import change_of
+from relay.store.base import Committed, Kept, Missing, Store
+from relay.store.vouched import Fact, Vouched
+
+PIECE = 256
+"""Messages that are read from a journal at a time."""
+
+
+async def replay(store: Store, journal: Vouched) -> None:
+    """Bring back everything that *journal* vouches for; Failed if the store keeps changing or fails."""
+    known = await journal.directory()
+    if known is not None:
+        version, files, pins = known
+        await store.put_directory(version, files, pins, ())
+    await store.put_prekeys(await journal.prekeys_kept())
+    for blob, size, desk, now in await journal.blobs_kept():
+        await store.put_blob(blob, size, desk, now)
+    after = 0
+    while True:
+        after, facts = await journal.facts(after, PIECE)
+        if not after:
+            return
+        for fact in facts:
+            await bring_back(store, fact)
+
+
+async def bring_back(store: Store, fact: Fact) -> bool:
+    """Merge one message into *store*; return whether anything was missing there."""
+    vouched = Message.decode(fact.state)
+    for _try in range(limits.COMMIT_TRIES_MAX):
+        there = await store.load(fact.msg)
+        known = {kept.sid for kept in await store.statements(fact.msg)} if there else set()
+        new = tuple(kept for kept in fact.statements if kept.sid not in known)
+        merged = merge.merge(Message.decode(there.state), vouched) if there else vouched
+        if there is not None and merged.encode() == there.state and not new:
+            return False
+        change = change_of(
+            Outcome(merged, merge.standing(merged)),
+            there.version if there else 0,
+            new,
+            None if there else fact.envelope,
+            () if there or fact.envelope is None else blobs_of(fact.statements),
+        )
+        answer = await store.commit(replace(change, waiting_max=0))
+        if isinstance(answer, Committed):
+            return True
+        if isinstance(answer, Missing):
+            raise Failed(
+                f"Message {fact.msg} names the attachment {answer.blob}, of which nobody vouches that it is here.",
+                hint="Start the instance that took it in, or restore its journal.",
+            )
+    raise Refused(Code.E_BUSY, "Other instances keep changing this message.")
+
+
+def blobs_of(statements: tuple[Kept, ...]) -> tuple[str, ...]:
+    """Return the attachments that a message's submission names (PROTOCOL 9.5)."""
+    for kept in statements:
+        if kept.kind == "submission":
+            named = json.loads(peek(kept.wire).payload)["blobs"]
+            return tuple(str(one) for one in named)
+    return ()
