@@ -88,6 +88,10 @@ class Exchange:
         """Take up the directory that the store holds, if it holds one."""
         await self.roster.start(now)
 
+    def enter(self, message: law.Message) -> None:
+        """Take up a message that was open before this process began: it counts towards its sender's share."""
+        self._ledger.shares.enter(message)
+
     @property
     def directory(self) -> Directory:
         """The last verified directory; Failed while none was published."""

@@ -16,6 +16,7 @@ from relay.core import limits
 from relay.core import message as law
 from relay.core.events import Arm, Disarm, Drop, Offer, Page, Tell, Unpage, Waiting
 from relay.core.message import Message, Outcome
+from relay.core.shares import Shares
 from relay.meter import Meter
 from relay.store.base import (
     Change,
@@ -74,6 +75,7 @@ class Ledger:
         self._bodies: OrderedDict[str, Body] = OrderedDict()
         self._bodies_bytes = 0
         self._turns: dict[str, _Turn] = {}
+        self.shares = Shares()
         self.recent = Recent()
 
     def turn(self, msg: str) -> "_Taking":
@@ -143,6 +145,8 @@ class Ledger:
         """Commit a decision; None if another writer was faster. Hints leave after the commit, never before."""
         message = outcome.message
         before = await self.load(message.msg) if expected else None
+        if envelope is not None:
+            self._check_share(message)
         change = change_of(outcome, expected, kept, envelope, blobs)
         answer = await self.store.commit(change)
         if isinstance(answer, Full):
@@ -162,8 +166,18 @@ class Ledger:
             return None
         self._remember(message.msg, Known(answer.version, message))
         self._meter.moved(before.message if before else None, message)
+        self.shares.move(before.message if before else None, message)
         self._tell_all(change, answer)
         return answer
+
+    def _check_share(self, message: Message) -> None:
+        origin = message.origin
+        if self.shares.of(origin.to, origin.sender) >= limits.WAITING_PER_SENDER_MAX:
+            raise Refused(
+                Code.E_BUSY,
+                f"{limits.WAITING_PER_SENDER_MAX} messages of desk {origin.sender} wait for {origin.to} undelivered.",
+                hint="Telephone the desk; the message stays in your outbox and is sent again by itself.",
+            )
 
     def _tell_all(self, change: Change, answer: Committed) -> None:
         """Keep at hand what desks are told of, then tell them: the order in which a hint finds it."""

@@ -432,6 +432,31 @@ async def test_a_full_mailbox(world: World, store: Store, monkeypatch: pytest.Mo
     await submit(exchange, letters[2])
 
 
+async def test_a_senders_share_of_a_mailbox(
+    world: World, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sender's n + 1st waiting message is refused, another desk's is not; after a restart it is counted as before."""
+    monkeypatch.setattr(limits, "WAITING_PER_SENDER_MAX", 2)
+    exchange = await relay_of(world, store, NOW)
+    letters = [letter_of(world, NOW, nonce=str(n)) for n in range(3)]
+    for letter in letters[:2]:
+        await submit(exchange, letter)
+    with pytest.raises(Refused, match="of desk VN wait for AU") as refusal:
+        await submit(exchange, letters[2])
+    assert refusal.value.code is Code.E_BUSY
+    device = world.device("AU-B")
+    other = letter_of(world, NOW, sender="AU-B", backup="", dev=device.kid)
+    await exchange.submit(other.submission.wire, other.envelope, NOW)
+
+    again = await relay_of(world, store, NOW, start=False)
+    for letter in letters[:2]:
+        again.enter(await state_of(again, letter.msg))
+    with pytest.raises(Refused, match="of desk VN"):
+        await submit(again, letters[2])
+    await again.record([receipt_of(world, "delivered", letters[0], NOW).wire], NOW)
+    await submit(again, letters[2])
+
+
 # Pickup
 
 

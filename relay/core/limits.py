@@ -27,6 +27,8 @@ PICKUPS_PER_CALL_MAX = 64
 PICKUP_ANSWER_BYTES_MAX = 3 * 1024 * 1024
 WAITING_MESSAGES_MAX = 10_000
 """Messages that may wait undelivered in one desk's mailbox; a real desk sees one urgent request a week."""
+WAITING_PER_SENDER_MAX = 1_000
+"""... and those of one sender among them, so that a flood leaves the others room."""
 COMMIT_TRIES_MAX = 5
 """How often a decision is taken anew when another instance was faster."""
 MINIMUM_GAP_S = 60
