@@ -26,6 +26,11 @@ def make_durable(path: Path) -> None:
     sync(path.parent)
 
 
+def sync_log(path: Path) -> None:
+    """Make the write-ahead log of the SQLite file at *path* durable as it is: SQLite cuts it without a sync."""
+    sync(path.with_name(path.name + "-wal"))
+
+
 def settle_log(path: Path) -> None:
     """Make the write-ahead log of the SQLite file at *path* what it seems to be, before anything is copied out of it.
 

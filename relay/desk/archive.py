@@ -18,7 +18,7 @@ desk waits for it, because nothing may leave the desk before it is kept.
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -27,12 +27,14 @@ from keys import suite
 from keys.errors import Failed, Refused
 from relay import errors
 from relay.desk.shelves import OWN_TO_A_DEVICE, SEED_SHELF, SHELVES, held_in
+from relay.durable import settle_log, sync, sync_log
 
 VERSION = 1
 """Format of the file (user_version). A file of a newer format is refused, never guessed at."""
 APPLICATION_ID = 0x706F6334
 LABEL = b"poc24/1 archive\n"
 KEY_BYTES = 32
+_OBJECTIONS = (sqlite3.Error, OSError, UnicodeDecodeError)  # the last: it quotes what it objects to
 Row = dict[str, Any]
 """A row as read: its id, its columns in the clear, and its sealed columns opened (bytes; b"" where none was kept)."""
 
@@ -47,18 +49,15 @@ class Archive:
         wrapped in the file. Raises Failed for a file that is newer, in use or no archive; E_KEYRING for another key.
         """
         if len(key) != KEY_BYTES:
-            raise Failed(
-                f"An archive key has {KEY_BYTES} bytes; this one has {len(key)}.", exit_code=78
-            )
+            raise Failed(f"An archive key has {KEY_BYTES} bytes, not {len(key)}.", exit_code=78)
         self.path = path
         self._key = key
         self._writing = self._broken = False
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
         self._file = _open(path)
         try:
             _check_version(self._file, path)
-            self._create(self._file)
+            with self._unbroken():
+                self._create(self._file)
             self._check_key()
             if recovery:
                 self._wrap_for(recovery)
@@ -146,7 +145,14 @@ class Archive:
         self._run("COMMIT")
 
     def _run(self, sql: str, values: Sequence[object] = ()) -> tuple[list[Any], int]:
-        """Run one statement; return its rows and how many it changed. What SQLite objects to breaks the archive."""
+        """Run one statement; return its rows and how many it changed."""
+        with self._unbroken():
+            cursor = self._file.execute(sql, values)
+            return cursor.fetchall(), cursor.rowcount
+
+    @contextmanager
+    def _unbroken(self) -> Iterator[None]:
+        """Do something with the file. What SQLite or the disk objects to breaks the archive."""
         if self._broken:
             raise Failed(
                 "The desk's archive is broken since a write failed; nothing more is kept.",
@@ -154,11 +160,10 @@ class Archive:
                 exit_code=errors.TRY_AGAIN,
             )
         try:
-            cursor = self._file.execute(sql, values)
-            return cursor.fetchall(), cursor.rowcount
+            yield
         except sqlite3.ProgrammingError:
             raise
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # it quotes what it does not like
+        except _OBJECTIONS as error:
             self._broken = True
             raise Failed(
                 f"The desk's archive {self.path} cannot be used ({error}).",
@@ -241,6 +246,8 @@ class Archive:
     def scrub(self) -> None:
         """Bring the write-ahead log into the file and empty it, so that deleted bytes do not linger there."""
         self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._unbroken():
+            sync_log(self.path)  # or a power cut brings back what was in it
 
     def _inside(self) -> None:
         assert self._writing, "A change of the archive belongs into a commit() block."
@@ -271,21 +278,18 @@ class Archive:
         recoverable = bool(self._run("SELECT 1 FROM recovery")[0])
         try:
             os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
-            copy = _open(partial)
-            try:
+            with closing(_open(partial)) as copy:
                 self._create(copy)
                 self._copy_to(copy)
                 copy.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 copy.execute("PRAGMA journal_mode = DELETE")
                 (verdict,) = copy.execute("PRAGMA quick_check").fetchone()
-            finally:
-                copy.close()
             if verdict != "ok":
                 raise Failed(f"The backup did not pass its check: {verdict}.")
-            _sync(partial)
+            sync(partial)
             partial.rename(path)
-            _sync(path.parent)
-        except (OSError, sqlite3.Error) as error:
+            sync(path.parent)
+        except _OBJECTIONS as error:
             partial.unlink(missing_ok=True)
             raise Failed(
                 f"The backup could not be written: {error}.",
@@ -405,19 +409,13 @@ def _bound(table: str, row: str, column: str) -> bytes:
     return LABEL + f"{table}\n{row}\n{column}".encode()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _open(path: Path, *, writing: bool = True) -> sqlite3.Connection:
     with ExitStack() as undo:
         try:
             if not writing:
                 return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+            if not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
             file = sqlite3.connect(path, timeout=1, isolation_level=None)
             undo.callback(file.close)
             file.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -425,8 +423,10 @@ def _open(path: Path, *, writing: bool = True) -> sqlite3.Connection:
             file.execute("PRAGMA synchronous = FULL")
             file.execute("PRAGMA secure_delete = ON")
             (level,) = file.execute("PRAGMA synchronous").fetchone()
+            file.execute("PRAGMA user_version").fetchone()  # so that there is a log
+            settle_log(path)
             file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             if "locked" not in str(error):
                 raise Failed(
                     f"The archive {path} cannot be opened: {error}.",
