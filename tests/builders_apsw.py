@@ -8,6 +8,7 @@ replaced, and production knows nothing of it.
 
 import errno
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import ModuleType
@@ -167,10 +168,6 @@ class _System(apsw.VFS):
     def xSleep(self, microseconds: int) -> int:
         return microseconds
 
-    def excepthook(self, *_what: Any) -> bool:
-        """Say nothing: what cannot be reported to SQLite comes from a process that is dead."""
-        return True
-
 
 _OPERATING = _System()
 
@@ -297,7 +294,7 @@ class Connection:
     def close(self) -> None:
         """Close. As in sqlite3 it says nothing of what fails meanwhile: a last checkpoint, that is."""
         with suppress(apsw.Error):
-            self._connection.close(force=True)
+            self._connection.close()
 
 
 class _Sqlite3:
@@ -317,6 +314,19 @@ SQLITE3 = _Sqlite3()
 
 
 @contextmanager
+def _quiet() -> Iterator[None]:
+    """Say nothing of errors that SQLite ignores, as it may: a journal that stays, a last checkpoint that fails."""
+    before = sys.unraisablehook
+
+    def hook(what: Any) -> None:
+        if not issubclass(what.exc_type, apsw.Error):
+            before(what)
+
+    with mock.patch.object(sys, "unraisablehook", hook):
+        yield
+
+
+@contextmanager
 def stage(*modules: ModuleType) -> Iterator[None]:
     """Let *modules* work on the disk in the drive until the end of the block."""
     found = {"sqlite3": SQLITE3, "os": SYSTEM, "fcntl": LOCKS}
@@ -329,7 +339,8 @@ def stage(*modules: ModuleType) -> Iterator[None]:
     for patch in patches:
         patch.start()
     try:
-        yield
+        with _quiet():
+            yield
     finally:
         for patch in patches:
             patch.stop()

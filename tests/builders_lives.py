@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
@@ -136,6 +136,78 @@ def _settings(**more: object) -> tuple[tuple[str, object, object], ...]:
         (name, more.get(name, value), more.get(name, expected))
         for name, value, expected in schema.SETTINGS
     )
+
+
+class Fate:
+    """What becomes of the processes on one disk, one after the other: drawn from a seed, and told."""
+
+    def __init__(self, seed: int, *, aim: str = "") -> None:
+        """Draw from *seed*; *aim* (``sync``, ``folder``): only syncs of this kind fail."""
+        self.seed = seed
+        self.aim = aim
+        self.dice = random.Random(seed)
+        self.disk = Disk(random.Random(f"disk {seed}"))
+        self.tally = Tally()
+        self.told: list[str] = []
+        self._shaken = False
+        self._when = ""
+
+    def begin(self, *, calm: bool) -> None:
+        """Begin a life; draw when something goes wrong in it, if at all, and what, if that is at once."""
+        self.tally.lives += 1
+        self.told.append(f"life {self.tally.lives}")
+        if calm:
+            self._when = ""
+        elif self._shaken and self.dice.random() < 0.7:
+            # The cache shows what the media has not: a power cut in the middle of mending it is the worst there is.
+            self._when = "mending"
+        elif self.aim:
+            self._when = "start" if self.aim == "folder" else "work"
+        else:
+            self._when = self.dice.choice(("", "start", "start", *["work"] * 5))
+        if self._when in {"start", "mending"}:
+            self._plan(_CALLS_OF_A_START)
+
+    def work(self) -> None:
+        """The start is done and looked at; draw what goes wrong from here."""
+        if self._when == "work":
+            self._plan(_CALLS_OF_WORK)
+
+    def _plan(self, most: dict[str, int]) -> None:
+        dice, calls = self.dice, self.disk.calls
+        for _ in range(dice.choice((1, 1, 2))):
+            what = dice.choice(("cut", "cut", "kill", "error", "error", "short", "full"))
+            of = dice.choice(("any", "sync", *CALLS))
+            if self._when == "mending":
+                what, of = "cut", dice.choice(("any", "write", "sync"))
+            elif self.aim:
+                what, of = "error", self.aim
+            at = calls[of] + dice.randint(1, most.get(of, 3))
+            self.disk.faults.append(Fault(what, of, at))
+
+    def dying(self, end: str) -> None:
+        """Decide whether a process that comes to this end closes its files, or is gone at once."""
+        if end in {"kill", "lost"} or (end == "failed" and self.dice.random() < 0.5):
+            self.disk.died = self.disk.died or "kill"
+
+    def end(self, end: str) -> None:
+        """End a life, and make the disk ready for the next."""
+        disk = self.disk
+        powerless = disk.died == "cut" or (disk.died != "kill" and self.dice.random() < 0.5)
+        self._shaken = not powerless and any("error at sync" in one for one in disk.struck)
+        self.tally.struck.update(one.rpartition(" ")[0] for one in disk.struck)
+        end = f"{end}, {'power cut' if powerless else 'started again'}"
+        self.tally.ends[end] += 1
+        self.told.append(f"{'; '.join(disk.struck) or 'nothing planted'}: {end}")
+        if powerless:
+            disk.cut()
+        else:
+            disk.restart()
+
+    def lost(self, what: str) -> Lost:
+        """Return the error that tells the seed, the story, and what was lost in it."""
+        story = "\n  ".join(self.told)
+        return Lost(f"Seed {self.seed}: {what}.\n  {story}\n  now: {'; '.join(self.disk.struck)}")
 
 
 class Work:
@@ -287,16 +359,10 @@ class Story:
     def __init__(
         self, seed: int, make: Callable[..., SqliteStore] = SqliteStore, *, aim: str = ""
     ) -> None:
-        """Draw everything from *seed*; *make* is the store under test.
-
-        *aim* (``sync`` or ``folder``): only syncs of this kind fail, so that a rule about them is tried often.
-        """
-        self.seed = seed
-        self._aim = aim
-        self.dice = random.Random(seed)
-        self.disk = Disk(random.Random(f"disk {seed}"))
-        self.tally = Tally()
-        self.told: list[str] = []
+        """Draw everything from *seed*; *make* is the store under test. *aim*: see :class:`Fate`."""
+        self.fate = Fate(seed, aim=aim)
+        self.dice, self.disk, self.tally = self.fate.dice, self.fate.disk, self.fate.tally
+        self.told = self.fate.told
         self._make = make
         self._work = Work(random.Random(f"work {seed}"))
         self._reference = MemoryStore()
@@ -306,7 +372,6 @@ class Story:
         self._seen_log = tlog.EMPTY
         self._seen_heads = dict.fromkeys(DESKS, 0)
         self._epoch = 0
-        self._shaken = False
 
     async def run(self, lives: int = LIVES) -> Tally:
         """Live *lives* lives and one that nothing disturbs; raise Lost if a promise was broken."""
@@ -315,61 +380,22 @@ class Story:
         seed_sqlite()
         with turned(self.dice):
             for number in range(lives + 1):
-                self.told.append(f"life {number + 1}")
                 await self._live(calm=number == lives)
         return self.tally
 
-    def _plan(self, when: str) -> None:
-        """Draw what goes wrong from here, counted from here: in the start, in the work, or in mending."""
-        dice, calls = self.dice, self.disk.calls
-        most = _CALLS_OF_WORK if when == "work" else _CALLS_OF_A_START
-        for _ in range(dice.choice((1, 1, 2))):
-            what = dice.choice(("cut", "cut", "kill", "error", "error", "short", "full"))
-            of = dice.choice(("any", "sync", *CALLS))
-            if when == "mending":
-                what, of = "cut", dice.choice(("any", "write", "sync"))
-            elif self._aim:
-                what, of = "error", self._aim
-            at = calls[of] + dice.randint(1, most.get(of, 3))
-            self.disk.faults.append(Fault(what, of, at))
-
-    def _when(self) -> str:
-        """Draw when something goes wrong in the coming life, if at all."""
-        if self._shaken and self.dice.random() < 0.7:
-            # The cache shows what the media has not: a power cut in the middle of mending it is the worst there is.
-            return "mending"
-        if self._aim:
-            return "start" if self._aim == "folder" else "work"
-        return self.dice.choice(("", "start", "start", *["work"] * 5))
-
     async def _live(self, *, calm: bool) -> None:
-        disk = self.disk
-        self.tally.lives += 1
-        when = "" if calm else self._when()
-        if when in {"start", "mending"}:
-            self._plan(when)
-        store = self._make(disk.path("relay.db"), free_min=0)
+        self.fate.begin(calm=calm)
+        store = self._make(self.disk.path("relay.db"), free_min=0)
         end = "lost"
         try:
-            end = await self._start(store) or await self._compare(store)
+            end = await self._start(store) or await self._compare(store, started=True)
             if not end:
-                if when == "work":
-                    self._plan(when)
+                self.fate.work()
                 end = await self._serve(store)
         finally:  # SQLite deletes files by their names: a connection left open would do so on the next disk
-            if end in {"kill", "lost"} or (end == "failed" and self.dice.random() < 0.5):
-                disk.died = disk.died or "kill"
+            self.fate.dying(end)
             await store.stop()
-        powerless = disk.died == "cut" or (disk.died != "kill" and self.dice.random() < 0.5)
-        self._shaken = not powerless and any("error at sync" in one for one in disk.struck)
-        self.tally.struck.update(one.rpartition(" ")[0] for one in disk.struck)
-        end = f"{end}, {'power cut' if powerless else 'started again'}"
-        self.tally.ends[end] += 1
-        self.told.append(f"{'; '.join(disk.struck) or 'nothing planted'}: {end}")
-        if powerless:
-            disk.cut()
-        else:
-            disk.restart()
+        self.fate.end(end)
 
     async def _start(self, store: SqliteStore) -> str:
         """Start; return how it ended if it did not."""
@@ -378,14 +404,16 @@ class Story:
         except Failed as error:
             self.told.append(f"start: {error.text}")
             if not self.disk.struck:
-                raise self._lost(f"the start refused although nothing failed: {error}") from error
+                raise self.fate.lost(
+                    f"the start refused although nothing failed: {error}"
+                ) from error
             return "start refused"
         if self._epoch and store.epoch != self._epoch:
-            raise self._lost(f"the epoch was {self._epoch} and is {store.epoch}")
+            raise self.fate.lost(f"the epoch was {self._epoch} and is {store.epoch}")
         self._epoch = store.epoch
         return ""
 
-    async def _compare(self, store: SqliteStore) -> str:
+    async def _compare(self, store: SqliteStore, *, started: bool = False) -> str:
         """Find what was answered, and the last batch or nothing of it, in the store: or else it was lost."""
         try:
             findings = await store.check()
@@ -393,43 +421,52 @@ class Story:
         except Failed as error:  # a read that was planted to fail
             self.told.append(f"looking: {error.text}")
             if not self.disk.struck:
-                raise self._lost(f"it cannot be read: {error}") from error
+                raise self.fate.lost(f"it cannot be read: {error}") from error
             return "not looked at"
         if findings and not self.disk.struck:
-            raise self._lost(f"the check says {findings}")
+            raise self.fate.lost(f"the check says {findings}")
         self._look_back(found)
+        self._end_leases(started=started)
         expected = await everything(self._reference, list(self._messages))
         differs = _first_difference(expected, found)
         if differs and self._unknown:
             for asked in self._unknown:
                 await self._do(asked)
+            self._end_leases(started=started)
             nothing, expected = differs, await everything(self._reference, list(self._messages))
             if differs := _first_difference(expected, found):
-                raise self._lost(
+                raise self.fate.lost(
                     f"the last batch is here neither whole nor not at all: without it {nothing};"
                     f" with it {differs}"
                 )
             self.tally.durable_unknown += len(self._unknown)
         if differs:
-            raise self._lost(f"what is here is not what was answered: {differs}")
+            raise self.fate.lost(f"what is here is not what was answered: {differs}")
         # Who was not answered asks again; some of it is done already.
         self._again = [one for one in self._unknown if self.dice.random() < 0.5]
         self._unknown = []
         return ""
 
+    def _end_leases(self, *, started: bool) -> None:
+        """A start ends the leases of the pagers before it, which the store in memory never survives."""
+        for page in self._reference._pages.values():
+            if started and page.state == "leased":
+                until = min(page.lease_until, self._work.now)
+                self._reference._pages[page.id] = replace(page, lease_until=until)
+
     def _look_back(self, found: dict[str, Any]) -> None:
         """Compare with what was read, by whomever: nobody may have been told what is not so later."""
         size = self._seen_log.size
         if tlog.append(tlog.EMPTY, found["entries"][:size]) != self._seen_log:
-            raise self._lost(
+            raise self.fate.lost(
                 f"the evidence log had {size} entries, and these are not its beginning"
             )
         for desk, head in self._seen_heads.items():
             if found[f"head {desk}"] < head:
-                raise self._lost(f"the mailbox of {desk} had {head} entries and has fewer now")
+                raise self.fate.lost(f"the mailbox of {desk} had {head} entries and has fewer now")
             seqs = [one.seq for one in found[f"mailbox {desk}"]]
             if seqs != list(range(1, found[f"head {desk}"] + 1)):
-                raise self._lost(f"the mailbox of {desk} is not dense: {seqs}")
+                raise self.fate.lost(f"the mailbox of {desk} is not dense: {seqs}")
 
     async def _do(self, asked: Asked) -> Any:
         """Do it to the reference; return its answer, with a kind of its own for a mistake."""
@@ -460,7 +497,7 @@ class Story:
         asked: list[Asked] = []
         answers: dict[int, Any] = {}
         # An aim at failed syncs is for stores that go on: what fails and what follows are rounds of their own.
-        waits = [0 if self._aim else self.dice.choice((0, 0, 1, 4)) for _ in calls]
+        waits = [0 if self.fate.aim else self.dice.choice((0, 0, 1, 4)) for _ in calls]
 
         async def ask(one: Asked, wait: int) -> None:
             for _ in range(wait):
@@ -490,7 +527,7 @@ class Story:
                 await self._hear(asked[number], answers.get(number, Failed))
         self.tally.unknown += len(self._unknown)
         if any(number in answers for number in range(begin, len(asked))):
-            raise self._lost("a call was answered after one that failed")
+            raise self.fate.lost("a call was answered after one that failed")
         return len(answers) < len(asked) or bool(self.disk.died)
 
     async def _hear(self, asked: Asked, answer: Any) -> None:
@@ -498,7 +535,7 @@ class Story:
         self.tally.answered += 1
         expected = await self._do(asked)
         if answer != expected:
-            raise self._lost(f"{asked.name} was answered {answer!r}, not {expected!r}")
+            raise self.fate.lost(f"{asked.name} was answered {answer!r}, not {expected!r}")
 
     async def _read(self, store: SqliteStore) -> None:
         """Read beside the work; what was read must never be taken back."""
@@ -512,10 +549,6 @@ class Story:
         if frontier.size >= self._seen_log.size:
             self._seen_log = frontier
         self._seen_heads[DESKS[0]] = max(head, self._seen_heads[DESKS[0]])
-
-    def _lost(self, what: str) -> Lost:
-        story = "\n  ".join(self.told)
-        return Lost(f"Seed {self.seed}: {what}.\n  {story}\n  now: {'; '.join(self.disk.struck)}")
 
 
 def _note_batches(store: SqliteStore) -> list[int]:
