@@ -50,7 +50,8 @@ class Receipts:
         """
         if not 1 <= len(statements) <= limits.RECEIPTS_PER_CALL_MAX:
             raise Refused(
-                Code.E_TOO_LARGE, f"A call carries 1 to {limits.RECEIPTS_PER_CALL_MAX} receipts."
+                Code.E_TOO_LARGE if statements else Code.E_ENCODING,
+                f"A call carries 1 to {limits.RECEIPTS_PER_CALL_MAX} receipts.",
             )
         refusals: list[Refused] = []
         grouped: dict[str, list[tuple[Statement, Received]]] = {}

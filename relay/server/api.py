@@ -16,10 +16,17 @@ from keys import directory as directories
 from keys import statement
 from keys.errors import Code, Failed, Refused
 from relay import errors
-from relay.core import limits
 from relay.exchange import Exchange
+from relay.server import describe, describe_session
 from relay.server.auth import Holder, Tokens
 from relay.server.blobs import BlobDoor, offset_of, wait_for_body
+from relay.server.calls import (
+    CALLS,
+    PREKEYS_BODY_BYTES_MAX,
+    RECEIPTS_BODY_BYTES_MAX,
+    SMALL_BODY_BYTES_MAX,
+    SUBMIT_BODY_BYTES_MAX,
+)
 from relay.server.clock import Clock
 from relay.server.gate import HEADERS, Visitor, neighbourhood
 from relay.server.metrics import Metrics
@@ -28,29 +35,13 @@ from relay.server.reading import Lane, ReadingRoom
 from relay.server.session import directory_file, unavailable
 from relay.server.sessions import Sessions
 from relay.wire import frames
-from relay.wire.envelope import ENVELOPE_BYTES_MAX
+from relay.wire.frames import Type
 
-SMALL_BODY_BYTES_MAX = statement.STATEMENT_BYTES_MAX + 4
-SUBMIT_BODY_BYTES_MAX = ENVELOPE_BYTES_MAX + statement.STATEMENT_BYTES_MAX + 4
-RECEIPTS_BODY_BYTES_MAX = limits.RECEIPTS_PER_CALL_MAX * SMALL_BODY_BYTES_MAX
-PREKEYS_BODY_BYTES_MAX = 1024 * 1024
 BUSY_RETRY_S = 2
 HEARTBEAT_S = 25.0
 CLOSE_S = 2.0
 
-ROUTES = (
-    ("POST", "/v1/messages"),
-    ("POST", "/v1/messages/{id}/pickup"),
-    ("POST", "/v1/receipts"),
-    ("PUT", "/v1/prekeys"),
-    ("GET", "/v1/prekeys/{desk}"),
-    ("PUT", "/v1/directory"),
-    ("GET", "/v1/directory/{name:.+}"),
-    ("GET", "/v1/session"),
-    ("PUT", "/v1/blobs/{id}"),
-    ("GET", "/v1/blobs/{id}"),
-    ("HEAD", "/v1/blobs/{id}"),
-)
+ROUTES = tuple((call.method, call.route) for call in CALLS)
 
 Result = TypeVar("Result")
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -68,8 +59,9 @@ class Api:
         clock: Clock,
         metrics: Metrics,
         log: FilteringBoundLogger,
+        version: str = "unknown",
     ) -> None:
-        """Open the door to the exchange of *sessions*."""
+        """Open the door to the exchange of *sessions*; *version* is what it says of itself."""
         self._sessions = sessions
         self._exchange: Exchange = sessions.exchange
         self._tokens = tokens
@@ -79,27 +71,30 @@ class Api:
         self._log = log
         self.reading = ReadingRoom(metrics.limited)
         self._publishing = asyncio.Lock()
+        self._version = version
         self._blobs = BlobDoor(lambda: self._exchange.blobs, self._enter, clock, metrics)
 
     def application(self) -> web.Application:
         """Return the aiohttp application with every route of :data:`ROUTES`."""
         app = web.Application(middlewares=[self._manners])
-        answers: tuple[Answer, ...] = (
-            self._submit,
-            self._pickup,
-            self._receipts,
-            self._put_prekeys,
-            self._get_prekeys,
-            self._put_directory,
-            self._get_directory,
-            self._session,
-            self._blobs.put,
-            self._blobs.get,
-            self._blobs.head,
-        )
-        for (method, path), answer in zip(ROUTES, answers, strict=True):
-            waits = wait_for_body if answer == self._blobs.put else None
-            app.router.add_route(method, path, answer, expect_handler=waits)
+        answers: dict[str, Answer] = {
+            "submit": self._submit,
+            "pickup": self._pickup,
+            "record": self._receipts,
+            "publish_prekeys": self._put_prekeys,
+            "prekeys": self._get_prekeys,
+            "publish": self._put_directory,
+            "file": self._get_directory,
+            "session": self._session,
+            "put_blob": self._blobs.put,
+            "get_blob": self._blobs.get,
+            "head_blob": self._blobs.head,
+            "describe_calls": self._told(describe.openapi(self._version)),
+            "describe_session": self._told(describe_session.asyncapi(self._version)),
+        }
+        for call in CALLS:
+            waits = wait_for_body if call.name == "put_blob" else None
+            app.router.add_route(call.method, call.route, answers[call.name], expect_handler=waits)
         app.on_response_prepare.append(_header)
         return app
 
@@ -117,6 +112,8 @@ class Api:
             response = self._refusal(unavailable())
         except web.HTTPException as ours:
             response = self._refusal(_foreign(ours), status=ours.status)
+            if "Allow" in ours.headers:  # RFC 9110, 15.5.6
+                response.headers["Allow"] = ours.headers["Allow"]
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:  # noqa: BLE001 - one call's bug must not show, nor end the others
@@ -217,7 +214,7 @@ class Api:
         wires = frames.split(await self._body(request, PREKEYS_BODY_BYTES_MAX))
         now = self._charge(request, Call.READ, len(wires))
         await _whole(self._exchange.roster.take_prekeys(wires, now))
-        return _bytes(b"{}")
+        return _json(frames.answer(Type.PREKEYS, {}))
 
     async def _get_prekeys(self, request: web.Request) -> web.StreamResponse:
         now = self._clock.now()
@@ -235,12 +232,21 @@ class Api:
             )
         async with self._publishing:
             version = await _whole(self._sessions.publish(directories.unpack(data), now))
-        return _bytes(statement.encode({"version": version}))
+        return _json(frames.answer(Type.PUBLISH, {"version": version}))
 
     async def _get_directory(self, request: web.Request) -> web.StreamResponse:
         now = self._clock.now()
         self._rates.take(Call.READ, self._holder(request, now).desk, now)
         return _bytes(directory_file(self._exchange, request.match_info["name"]))
+
+    def _told(self, description: dict[str, Any]) -> Answer:
+        body = describe.encoded(description)
+
+        async def tell(request: web.Request) -> web.StreamResponse:
+            self._charge(request, Call.READ)
+            return _json(body)
+
+        return tell
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
         self._charge(request, Call.READ)
@@ -308,6 +314,10 @@ class WebSocket:
 
 def _bytes(data: bytes) -> web.Response:
     return web.Response(body=data, content_type="application/octet-stream")
+
+
+def _json(data: bytes) -> web.Response:
+    return web.Response(body=data, content_type="application/json")
 
 
 async def _header(_request: web.Request, response: web.StreamResponse) -> None:

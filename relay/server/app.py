@@ -147,7 +147,7 @@ class Relay:
             "log": log,
         }
         self.sessions = Sessions(self.exchange, clock, **parts)
-        self.api = Api(self.sessions, clock=clock, **parts)
+        self.api = Api(self.sessions, clock=clock, version=place.version, **parts)
         self.gate = Gate(self.metrics, clock, per_address=place.connections_per_address)
         self.ticker = Ticker(self.exchange, clock, self.metrics, log)
         self.auditor = Auditor(self.exchange, clock, self.metrics, log)
@@ -240,7 +240,9 @@ class Relay:
         for msg in dict.fromkeys(timer.subject for timer in timers):
             stored = await store.load(msg)
             if stored is not None:
-                self.metrics.entered(Message.decode(stored.state))
+                message = Message.decode(stored.state)
+                self.metrics.entered(message)
+                self.exchange.enter(message)
         if len(timers) == STOCK_MAX:
             self.log.warning("not all open messages were counted", count=STOCK_MAX)
 

@@ -268,7 +268,7 @@ def _about(row: BlobRow) -> dict[str, str]:
 
 def _answer(status: int, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(
-        status=status, body=b"{}", content_type="application/octet-stream", headers=headers
+        status=status, body=b"{}", content_type="application/json", headers=headers
     )
 
 

@@ -33,7 +33,7 @@ PADDED_BYTES_MIN = 16384
 MODES = ("actual", "exercise", "test")
 PRIORITIES = ("emergency", "urgent", "routine")
 
-_HEADER_SHAPE = MappingProxyType(
+HEADER_SHAPE = MappingProxyType(
     {
         "ack_by": fields.time,
         "backup": fields.or_empty(fields.desk),
@@ -80,7 +80,7 @@ class Header:
         E_TOO_LARGE.
         """
         value = self._value()
-        fields.closed(value, _HEADER_SHAPE, "The header")
+        fields.closed(value, HEADER_SHAPE, "The header")
         if not self.created < self.expires <= self.created + EXPIRY_SECONDS_MAX:
             raise Refused(
                 Code.E_EXPIRED,
@@ -128,8 +128,8 @@ class Header:
         version = value.pop("v", None)
         if type(version) is not int or version != 1:  # true equals 1 in Python
             raise Refused(Code.E_VERSION, "The header's version is not 1.")
-        if value.keys() != _HEADER_SHAPE.keys():
-            fields.closed(value, _HEADER_SHAPE, "The header")
+        if value.keys() != HEADER_SHAPE.keys():
+            fields.closed(value, HEADER_SHAPE, "The header")
         return cls(
             ack_by=value["ack_by"],
             backup=value["backup"],

@@ -11,6 +11,7 @@ from typing import Any
 from keys.errors import Code, Refused
 
 Check = Callable[[Any], bool]
+_SCHEMAS: dict[Check, Mapping[str, Any]] = {}
 
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 _NONCE = re.compile(r"[0-9a-f]{32}\Z")
@@ -32,7 +33,19 @@ def _matches(pattern: re.Pattern[str]) -> Check:
     def check(value: Any) -> bool:
         return isinstance(value, str) and match(value) is not None
 
+    # JSON Schema means ECMA-262, where $ is the very end, as \Z is here; and searches where this matches.
+    said = pattern.pattern.removesuffix(r"\Z")
+    return _described(check, {"type": "string", "pattern": f"^{said}$"})
+
+
+def _described(check: Check, schema: Mapping[str, Any]) -> Check:
+    _SCHEMAS[check] = schema
     return check
+
+
+def schema(check: Check) -> Mapping[str, Any]:
+    """Return what a check of this room lets through, as JSON Schema 2020-12."""
+    return _SCHEMAS[check]
 
 
 identifier = _matches(_ID)
@@ -68,7 +81,7 @@ def integer(least: int, most: int) -> Check:
     def check(value: Any) -> bool:
         return type(value) is int and least <= value <= most
 
-    return check
+    return _described(check, {"type": "integer", "minimum": least, "maximum": most})
 
 
 time = integer(0, 2**53 - 1)
@@ -84,7 +97,7 @@ def one_of(words: Collection[str]) -> Check:
     def check(value: Any) -> bool:
         return isinstance(value, str) and value in allowed
 
-    return check
+    return _described(check, {"type": "string", "enum": sorted(allowed)})
 
 
 def or_empty(inner: Check) -> Check:
@@ -93,7 +106,7 @@ def or_empty(inner: Check) -> Check:
     def check(value: Any) -> bool:
         return value == "" or inner(value)
 
-    return check
+    return _described(check, {"anyOf": [{"const": ""}, schema(inner)]})
 
 
 def list_of(inner: Check, least: int, most: int, *, distinct: bool = False) -> Check:
@@ -109,7 +122,8 @@ def list_of(inner: Check, least: int, most: int, *, distinct: bool = False) -> C
             and not (distinct and len(set(value)) != len(value))
         )
 
-    return check
+    bounds = {"minItems": least, "maxItems": most, **({"uniqueItems": True} if distinct else {})}
+    return _described(check, {"type": "array", "items": schema(inner), **bounds})
 
 
 def object_of(shape: Mapping[str, Check]) -> Check:
@@ -122,7 +136,17 @@ def object_of(shape: Mapping[str, Check]) -> Check:
             and all(inner(value[name]) for name, inner in shape.items())
         )
 
-    return check
+    return _described(check, object_schema(shape))
+
+
+def object_schema(shape: Mapping[str, Check]) -> Mapping[str, Any]:
+    """Return an object with exactly the fields of *shape*, as JSON Schema 2020-12."""
+    return {
+        "type": "object",
+        "properties": {name: schema(inner) for name, inner in shape.items()},
+        "required": list(shape),
+        "additionalProperties": False,
+    }
 
 
 def closed(value: Mapping[str, Any], shape: Mapping[str, Check], what: str) -> None:

@@ -26,7 +26,7 @@ from builders_hostile import (
 from builders_keys import World
 from builders_relay import Running, certificate, running
 
-from relay.server import api, app, gate, outgoing, reading, sessions, tls
+from relay.server import api, app, calls, gate, outgoing, reading, sessions, tls
 from relay.server.rates import Call
 from relay.server.reading import Lane
 from relay.wire import frames
@@ -180,7 +180,7 @@ async def test_bodies_that_never_end(relay: Running, world: World, drops: bytes)
     """
     honest = await bystanders(relay)
     lanes = relay.relay.api.reading
-    size = api.SUBMIT_BODY_BYTES_MAX
+    size = calls.SUBMIT_BODY_BYTES_MAX
     head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
     peers = [await Peer.open(relay.relay.port) for _each in range(8)]
 

@@ -19,7 +19,7 @@ from keys import directory as directories
 from keys import statement
 from keys.errors import Code, Refused
 from relay import errors
-from relay.server import api, outgoing, rates, reading
+from relay.server import api, calls, outgoing, rates, reading
 from relay.server.rates import Call
 from relay.server.reading import Lane
 from relay.wire import frames, receipt
@@ -145,7 +145,7 @@ async def test_a_revoked_device_reads_nothing_any_more() -> None:
 async def test_a_body_that_announces_too_much_is_refused_before_it_is_read(relay: Running) -> None:
     """413 comes while not one byte of the body was sent."""
     reader, writer = await asyncio.open_connection("127.0.0.1", relay.relay.port)
-    size = api.SUBMIT_BODY_BYTES_MAX + 1
+    size = calls.SUBMIT_BODY_BYTES_MAX + 1
     writer.write(
         f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
     )
@@ -181,11 +181,11 @@ async def test_a_body_that_grows_too_large_is_refused_while_it_comes(relay: Runn
 async def test_the_limit_of_a_body_is_exact(relay: Running) -> None:
     """n bytes are read and found to be no pickup; n+1 are too large."""
     path = f"/v1/messages/{'0' * 64}/pickup"
-    status, body, _headers = await relay.call("POST", path, bytes(api.SMALL_BODY_BYTES_MAX))
+    status, body, _headers = await relay.call("POST", path, bytes(calls.SMALL_BODY_BYTES_MAX))
     assert (status, "The statement has" in errors.from_json(body).text) == (413, True)
     status, body, _headers = await relay.call("POST", path, bytes(1000))
     assert (status, code_of(body)) == (400, Code.E_ENCODING)
-    status, body, _headers = await relay.call("POST", path, bytes(api.SMALL_BODY_BYTES_MAX + 1))
+    status, body, _headers = await relay.call("POST", path, bytes(calls.SMALL_BODY_BYTES_MAX + 1))
     assert "all that this call takes" in errors.from_json(body).text
 
 
