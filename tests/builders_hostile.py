@@ -199,7 +199,7 @@ class Pump:
 
 
 class Bystanders:
-    """VN sends to AU, again and again, and everything has to arrive while somebody else misbehaves."""
+    """A desk sends to AU, again and again, and everything has to arrive while somebody else misbehaves."""
 
     def __init__(
         self, world: World, sender: Device, recipient: Device, now: Callable[[], int]
@@ -219,7 +219,13 @@ class Bystanders:
         self._number += 1
         loop = asyncio.get_running_loop()
         now = self.now()
-        letter = letter_of(self.world, now, nonce=f"bystander {id(self)} {self._number}")
+        letter = letter_of(
+            self.world,
+            now,
+            nonce=f"bystander {id(self)} {self._number}",
+            sender=self.sender.desk,
+            dev=self.sender.signer.kid,
+        )
         began = loop.time()
         body = frames.join(letter.submission.wire, letter.envelope)
         accepted = await self.sender.call(Type.SUBMIT, body)
