@@ -344,6 +344,20 @@ STORE = (
         bad=1,
     ),
     Panel(
+        "Attachments held",
+        "timeseries",
+        "bytes",
+        "They go a month after their case is closed. Growing without end: relay doctor, and which desk sends them.",
+        ((top("relay_blob_bytes", "instance"), "{{instance}}"),),
+    ),
+    Panel(
+        "Attachments that came in",
+        "timeseries",
+        "none",
+        "broken: bad lines, desks go on by themselves. refused: see the limits, and the disk.",
+        ((happened("relay_blob_uploads_total", "result"), "{{result}}"),),
+    ),
+    Panel(
         "Wall clock against the relay's clock",
         "timeseries",
         "s",

@@ -61,6 +61,8 @@ def test_the_limits_are_those_of_the_text() -> None:
         "statement of origin 1 MiB": statement.ORIGIN_BYTES_MAX / 2**20,
         "other statements 64 KiB": statement.STATEMENT_BYTES_MAX / 1024,
         "attachments 16": receipt.ATTACHMENTS_MAX,
+        "of 256 MiB": receipt.ATTACHMENT_BYTES_MAX / 2**20,
+        "messages that name one blob 64": limits.BLOB_USES_MAX,
         "envelope 4 MiB": envelope.ENVELOPE_BYTES_MAX / 2**20,
         "parts 256": frames.PARTS_MAX,
         "life 7 days": envelope.EXPIRY_SECONDS_MAX / 86_400,
