@@ -14,11 +14,13 @@ from typing import Any
 
 from keys.errors import Failed
 from keys.network import ORIGIN, SERVICE
-from relay import endpoints, settings
+from relay import clustered, endpoints, settings
+from relay.clustered import REDIS
 from relay.core import limits
 from relay.endpoints import ENDPOINT, Endpoint
 from relay.settings import REQUIRED, Base, Rules, known, table, wrong
 from relay.store import room
+from relay.store.redis_place import Place
 from relay.store.room import Room
 from relay.wire.blob import BLOB_BYTES_MAX
 
@@ -93,6 +95,8 @@ class Config:
     """Bytes of attachments that one desk may have here."""
     room: Room
     """The disk under the store: how much of it has to stay free."""
+    redis: Place | None
+    """Where Redis is, for several instances; None: everything is in the store's file, and this is the only one."""
     endpoints: tuple[Endpoint, ...] = ()
     """Whom to page, for which handle of which desk."""
 
@@ -170,7 +174,7 @@ def parse(raw: Mapping[str, Any], path: Path, credentials: Path | None = None) -
     """Check a configuration that was read from *path*; Failed (78) with a sentence if it is wrong."""
     base = Base(path.parent, credentials)
     found: dict[str, dict[str, Any]] = {}
-    known(path, "", raw, {**_SECTIONS, ENDPOINT: None})
+    known(path, "", raw, {**_SECTIONS, REDIS: None, ENDPOINT: None})
     for section, rules in _SECTIONS.items():
         found[section] = table(path, section, raw.get(section, {}), rules, base)
     relay, listen, store = found["relay"], Listen(**found["listen"]), found["store"].pop("path")
@@ -191,6 +195,7 @@ def parse(raw: Mapping[str, Any], path: Path, credentials: Path | None = None) -
         blobs=blobs or store.with_name(store.name + ".blobs"),
         blob_quota=quota,
         room=Room(store, **found["store"]),
+        redis=clustered.read(path, raw, relay["instance"], base),
         endpoints=endpoints.read(path, raw.get(ENDPOINT, []), base),
     )
 

@@ -92,6 +92,10 @@ class Exchange:
         """Take up a message that was open before this process began: it counts towards its sender's share."""
         self._ledger.shares.enter(message)
 
+    def forget(self, msg: str) -> None:
+        """Drop what is remembered of a message: another instance has changed it."""
+        self._ledger.forget(msg)
+
     @property
     def directory(self) -> Directory:
         """The last verified directory; Failed while none was published."""

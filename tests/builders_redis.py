@@ -17,7 +17,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from relay.store.redis import Place
+from relay.store.redis_place import Place
 from relay.store.several import RedisStore
 from relay.store.vouched import Vouched
 

@@ -148,7 +148,13 @@ async def test_what_became_of_pages_is_told(world: World, store: Store, letter: 
     (row,) = await store.pages(letter.msg)
     await exchange.deadlines.paged(letter.msg, 0, NOW + 301)
     assert await paged(world, store, letter) == []  # nothing has come of it yet
-    for at, word in ((300, "suppressed"), (301, "failed_temp"), (306, "failed_temp"), (316, "unknown"), (336, "sent")):
+    for at, word in (
+        (300, "suppressed"),
+        (301, "failed_temp"),
+        (306, "failed_temp"),
+        (316, "unknown"),
+        (336, "sent"),
+    ):
         (row,) = await store.lease_pages(NOW + at, NOW + at + 1, 9)
         state = "sent" if word == "sent" else "ready"
         await store.finish_page(row.id, row.attempt, state, word, NOW + at + 1)

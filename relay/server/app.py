@@ -29,7 +29,7 @@ from relay.core import limits
 from relay.core.message import Message
 from relay.exchange import Exchange
 from relay.ledger import Told
-from relay.server import control, observe
+from relay.server import control, observe, others
 from relay.server.api import TEMPLATES, Api
 from relay.server.auditor import Auditor
 from relay.server.auth import Tokens
@@ -200,6 +200,7 @@ class Relay:
                 self.sessions.run(),
                 self.gate.run(),
                 self._watch(),
+                others.follow(self.sessions, self.clock),
             )
         ]
         place = self.place

@@ -14,12 +14,14 @@ from keys.errors import Failed
 from keys.identity import Role, Signer
 from relay.alert import ways
 from relay.config import Config, Keys
+from relay.replay import replay
 from relay.server import logs, tls
 from relay.server.app import Place, Relay
 from relay.server.clock import Clock
 from relay.server.gate import raise_files
 from relay.server.rates import Call
 from relay.server.source import read_pack
+from relay.store.base import Store
 from relay.store.place import FREE_BYTES_MIN
 from relay.store.sqlite import SqliteStore
 
@@ -92,9 +94,18 @@ def relay_of(config: Config, clock: Clock, *, version: str) -> Relay:
     level = logging.getLevelNamesMapping()[config.level.upper()]
     log = logs.build(clock.now, level=level)
     place = place_of(config, version=version)
+    return Relay(place, store_of(config), clock, log, CollectorRegistry())
+
+
+def store_of(config: Config) -> Store:
+    """Return the store of a configuration, not started: one file, or Redis with a journal in that file."""
     room = config.room
-    store = SqliteStore(config.store, free_min=room.least or FREE_BYTES_MIN, room=room)
-    return Relay(place, store, clock, log, CollectorRegistry())
+    free = room.least or FREE_BYTES_MIN
+    if config.redis is None:
+        return SqliteStore(config.store, free_min=free, room=room)
+    from relay.store.several import RedisStore  # loads redis, which one instance does not need
+
+    return RedisStore(config.redis, config.store, replay, free_min=free, room=room)
 
 
 async def serve(relay: Relay, ready: Callable[[Relay], None]) -> None:

@@ -68,6 +68,12 @@ async def check(config: Config, now: int) -> list[Claim]:
         if running is not None:
             return f"The running relay has {config.store} open."
         check_room(config.store.parent, 0)
+        if config.redis is not None:
+            from relay.store.redis import Link
+            from relay.store.vouched import Vouched
+
+            said = await Link(config.redis, Vouched(config.store)).look()
+            return f"{said} This instance's journal is {config.store}."
         if not config.store.exists():
             return f"{config.store} will be made at the first start."
         opened = SqliteStore(config.store)

@@ -209,6 +209,16 @@ class Sessions:
             self.announce(version, now)
         return version
 
+    async def renew(self, now: int) -> None:
+        """Take up what another instance has published, and tell everybody if it is a newer directory."""
+        roster = self.exchange.roster
+        before = roster.directory.version if roster.published else 0
+        await roster.start(now)
+        if roster.published and roster.directory.version != before:
+            self.log.info("a newer directory is in force", version=roster.directory.version)
+            self.metrics.expires("directory", roster.directory.expires)
+            self.announce(roster.directory.version, now)
+
     def announce(self, version: int, now: int) -> None:
         """Tell every device that a newer directory is here, and end the sessions of those it revoked."""
         body = frames.pack(Type.DIRECTORY, {"version": version})

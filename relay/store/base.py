@@ -16,7 +16,7 @@ Ids (msg, sid, kid, digest) are 64 lower hex digits, times are seconds UTC. A ``
 caller's mistake: it hits the one call that made it and nothing is written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -244,6 +244,12 @@ class PrekeyRow:
     wire: bytes = field(repr=False)
 
 
+Hear = Callable[[str, int, str], None]
+"""Hears of another instance's write: (desk, seq, message): the desk whose mailbox grew, or "", and the message that
+changed, or "" for the directory. A hint only: whoever misses one finds everything by looking.
+"""
+
+
 def raw(digest: str) -> bytes:
     """Return the 32 bytes of an id; ValueError unless it is 64 lower hex digits."""
     data = bytes.fromhex(digest)
@@ -416,6 +422,11 @@ class Store(Protocol):
 
     async def log_entries(self, start: int, end: int) -> list[bytes]:
         """Return the 32-byte entries *start* <= position < *end* (as many as there are)."""
+
+    async def watch(self, hear: Hear) -> None:
+        """Tell *hear* of what other instances write, until cancelled; returns at once where there
+        are none.
+        """
 
     async def backup(self, path: Path) -> None:
         """Write a consistent, verified copy (mode 0600) that takes a new epoch when it is started

@@ -24,6 +24,7 @@ from relay.store.base import (
     Delivery,
     Entry,
     Full,
+    Hear,
     Kept,
     Missing,
     PageRow,
@@ -373,6 +374,9 @@ class MemoryStore(MemoryBlobs):
         """Return a part of the log."""
         self._must_run()
         return self._log[max(start, 0) : max(end, 0)]
+
+    async def watch(self, hear: Hear) -> None:
+        """Return: there is no other instance."""
 
     async def backup(self, path: Path) -> None:
         """Fail: there is nothing at rest that could be copied."""

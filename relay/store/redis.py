@@ -8,9 +8,7 @@ time: the fence in every script (lua/head.lua) notices that, and the next start 
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Connection as Plain
@@ -23,7 +21,7 @@ from keys.errors import Failed
 from relay.store import redis_floor, redis_rows
 from relay.store.base import Change, Kept
 from relay.store.pipeline import Operation, Pipeline
-from relay.store.redis_floor import Replicas
+from relay.store.redis_place import Place
 from relay.store.redis_rows import Argument
 from relay.store.vouched import CONFIRMED, EPOCH, Batch, Vouched
 
@@ -32,9 +30,6 @@ Server = Any
 
 SCHEMA = 1
 """What this release writes. The hash `schema` says which releases may read and write what is there."""
-AWAY_S = 20.0
-"""How long a batch waits for a master that answers, through a failover; then the store has failed."""
-AGAIN_S = 0.2
 WAIT_MS = 500
 BEAT_S = 1.0
 CONNECT_S = 2.0
@@ -56,25 +51,6 @@ WRITING = frozenset(
     }
 )
 """Scripts that stand behind the fence; the others read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where Redis is. With *sentinels* the master is asked for by *name*; else *address* is it."""
-
-    instance: str
-    address: tuple[str, int] = ("127.0.0.1", 6379)
-    sentinels: tuple[tuple[str, int], ...] = ()
-    name: str = "poc24"
-    replicas: Replicas = field(default_factory=lambda: Replicas(0, 0))
-    tag: str = "{poc24}"
-    account: str | None = None
-    password: str | None = field(default=None, repr=False)
-    authority: Path | None = None
-    """The file of the certificate authority that vouches for Redis and the Sentinels: then TLS is spoken to both."""
-    away_s: float = AWAY_S
-    again_s: float = AGAIN_S
-    """How long to wait before the next try; in between a failover goes on."""
 
 
 class Link:
@@ -157,6 +133,23 @@ class Link:
             )
         if batch:
             await self.journal.vouch(batch, confirmed)
+
+    async def look(self) -> str:
+        """Say where the master is and how it is set, and change nothing; Failed as the start would be."""
+        try:
+            server = await self._connect()
+            try:
+                await self._check_server(server)
+                info = await server.info()
+            finally:
+                await server.aclose()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+        copies = self.place.replicas
+        return (
+            f"Redis {info['redis_version']} is the master, with {info.get('connected_slaves', 0)} replicas;"
+            f" a write waits for {copies.wait} of {copies.promotable}."
+        )
 
     async def stop(self) -> None:
         """Finish what waits, then let go of Redis."""

@@ -4,7 +4,8 @@ Every sentence names the setting, what it is, and the line that mends it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from relay.store.redis_place import Replicas
 
 REDIS_MIN = (6, 2)
 SETTINGS: Mapping[str, tuple[str, str]] = {
@@ -14,14 +15,6 @@ SETTINGS: Mapping[str, tuple[str, str]] = {
     "maxmemory-policy": ("noeviction", "any other policy throws facts away when memory is full"),
 }
 """Setting: the one value that keeps the promise, and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replicas:
-    """How many copies stand beside the master. *wait*: how many must have a write before it is answered for."""
-
-    promotable: int
-    wait: int
 
 
 def version(info: Mapping[str, object]) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from relay.store.base import (
     Conflict,
     Delivery,
     Full,
+    Hear,
     Kept,
     Missing,
     PageRow,
@@ -40,8 +41,11 @@ from relay.store.checks import (
     check_result,
     check_statements,
 )
-from relay.store.redis import Link, Place
+from relay.store.place import FREE_BYTES_MIN
+from relay.store.redis import Link
+from relay.store.redis_place import Place
 from relay.store.redis_rows import Argument
+from relay.store.room import Room
 from relay.store.vouched import Published, Vouched
 
 AUDIT_ROWS = 2000
@@ -54,10 +58,18 @@ Merge = Callable[["RedisStore", Vouched], Awaitable[None]]
 class RedisStore:
     """The contract over Redis, and this instance's journal beside it."""
 
-    def __init__(self, place: Place, journal: Path, merge: Merge) -> None:
-        """Name the server and the journal's file; nothing is opened."""
+    def __init__(
+        self,
+        place: Place,
+        journal: Path,
+        merge: Merge,
+        *,
+        free_min: int = FREE_BYTES_MIN,
+        room: Room | None = None,
+    ) -> None:
+        """Name the server and the journal's file; nothing is opened. *free_min*, *room*: the disk under the journal."""
         self.place = place
-        self.journal = Vouched(journal)
+        self.journal = Vouched(journal, free_min=free_min, room=room)
         self._link = Link(place, self.journal)
         self._merge = merge
         self.epoch = 0
@@ -83,8 +95,8 @@ class RedisStore:
         await self._link.stop()
         await self.journal.stop()
 
-    async def watch(self, hear: Callable[[str, int, str], None]) -> None:
-        """Tell *hear* (desk, seq, message) of what other instances wrote, until cancelled; a hint only."""
+    async def watch(self, hear: Hear) -> None:
+        """Tell *hear* of what other instances wrote, until cancelled."""
         await self._link.watch(hear)
 
     # The contract

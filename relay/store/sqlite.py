@@ -21,6 +21,7 @@ from relay.store.base import (
     Conflict,
     Delivery,
     Full,
+    Hear,
     Kept,
     Missing,
     PrekeyRow,
@@ -348,6 +349,9 @@ class SqliteStore(Calls):
             return findings.look(self._connection, self._tables.journal)
         except sqlite3.Error as error:
             return [f"The store cannot be read to its end ({error})."]
+
+    async def watch(self, hear: Hear) -> None:
+        """Return: there is no other instance."""
 
     async def backup(self, path: Path) -> None:
         """Copy page by page while batches go on in between; verify the copy before it gets its name."""

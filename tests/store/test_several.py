@@ -15,8 +15,8 @@ from builders_store import first, kept, message_to, msg_of, page, statement_to
 from keys.errors import Failed
 from relay.replay import replay
 from relay.store.base import Change, Committed, Conflict, Timer
-from relay.store.redis import Place
-from relay.store.redis_floor import Replicas, findings
+from relay.store.redis_floor import findings
+from relay.store.redis_place import Place, Replicas
 from relay.store.several import RedisStore
 from relay.store.vouched import Vouched
 

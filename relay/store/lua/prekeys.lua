@@ -5,4 +5,5 @@ for _ = 1, number() do
     redis.call('ZADD', key('prekeys'), ends, sid .. desk)
   end
 end
+redis.call('XADD', key('wake'), 'MAXLEN', '~', '10000', '*', 'by', instance, 'desk', '', 'seq', '0', 'msg', '')
 return 1
