@@ -51,9 +51,11 @@ class HttpCall:
     places: Mapping[str, str] = field(default_factory=dict)
     """Name in the path -> pattern."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers that the call understands -> pattern."""
+    """Headers that the call understands -> pattern, or "" where any is answered."""
     given: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """Status -> headers that come with the answer."""
+    leads_to: tuple[str, ...] = ()
+    """Calls about the same id that can follow."""
 
     @property
     def route(self) -> str:
@@ -165,6 +167,7 @@ CALLS: tuple[HttpCall, ...] = (
         places=_BLOB,
         headers={"Content-Range": "^bytes [0-9]{1,15}-[0-9]{1,15}/[0-9]{1,15}$"},
         given={202: ("Upload-Offset",), 409: ("Upload-Offset",)},
+        leads_to=("get_blob", "head_blob"),
     ),
     HttpCall(
         "get_blob",
@@ -175,7 +178,7 @@ CALLS: tuple[HttpCall, ...] = (
         _ALWAYS | {Code.E_UNKNOWN, Code.E_BLOB_MISSING},
         token=Token.NEEDED,
         places=_BLOB,
-        headers={"Range": "^bytes=[0-9]{0,15}-[0-9]{0,15}$"},
+        headers={"Range": ""},
         given={
             200: ("ETag", "Accept-Ranges"),
             206: ("ETag", "Accept-Ranges", "Content-Range"),

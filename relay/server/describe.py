@@ -187,7 +187,7 @@ def _operation(call: HttpCall) -> dict[str, Any]:
 
 
 def _text(pattern: str) -> Schema:
-    return {"type": "string", "pattern": pattern}
+    return {"type": "string", "pattern": pattern} if pattern else {"type": "string"}
 
 
 def content(shape: str) -> dict[str, Any]:
@@ -202,7 +202,11 @@ def content(shape: str) -> dict[str, Any]:
 def _responses(call: HttpCall) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status, shape in call.answers.items():
-        found[str(status)] = _response(call, status, content(shape) if shape else {}, "Done.")
+        done = _response(call, status, content(shape) if shape else {}, "Done.")
+        if call.leads_to and status != 202:
+            same = {"parameters": {"id": "$request.path.id"}}
+            done["links"] = {name: {"operationId": name, **same} for name in call.leads_to}
+        found[str(status)] = done
     by_status: dict[int, list[str]] = {}
     for code in sorted(call.codes):
         by_status.setdefault(errors.HTTP_STATUS[code], []).append(code.value)
