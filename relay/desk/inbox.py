@@ -11,6 +11,7 @@ Nothing is shown before that commit, and nothing is posted before it. A crash on
 changes nothing the second time.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -27,7 +28,7 @@ from relay.desk.roster import Roster
 from relay.desk.vigil import Vigil
 from relay.wire import content, envelope, receipt
 from relay.wire.content import Opened
-from relay.wire.envelope import Header
+from relay.wire.envelope import EXPIRY_SECONDS_MAX, Header
 from relay.wire.receipt import PICKUP_MAX
 
 PARKED_AGAIN_S = 60
@@ -119,16 +120,35 @@ class Inbox:
             )
         return self._try(copy, now, since=now, tries=0)
 
-    def retry(self, now: int, *, all_of_them: bool = False) -> list[Result]:
-        """Try what is parked again: what is due, or everything (after a refresh of the directory)."""
-        due = [one["id"] for one in self.parked() if all_of_them or one["next_at"] <= now]
-        results = []
-        for msg in due:
-            row = self._archive.get("parked", msg)
-            if row is not None and row["envelope"]:
-                copy = Copy(msg, row["submission"], row["accepted"], row["envelope"])
-                results.append(self._try(copy, now, since=row["since"], tries=row["tries"] + 1))
-        return results
+    def due(self, now: int, *, all_of_them: bool = False) -> list[str]:
+        """Return what is parked and to be tried now: what is due, or everything (the directory is another one)."""
+        return [one["id"] for one in self.parked() if all_of_them or one["next_at"] <= now]
+
+    def retry(self, msg: str, now: int) -> Result | None:
+        """Try a parked copy again; None if its bytes are not here."""
+        row = self._archive.get("parked", msg)
+        if row is None or not row["envelope"]:
+            return None
+        copy = Copy(msg, row["submission"], row["accepted"], row["envelope"])
+        return self._try(copy, now, since=row["since"], tries=row["tries"] + 1)
+
+    def lay_by(self, copy: Copy, now: int) -> None:
+        """Keep a copy that a fault of ours met with: it has not failed, and is tried again."""
+        header = _header(copy.envelope)
+        clear: dict[str, int | str] = {
+            "code": "",
+            "since": now,
+            "expires": header.expires if header else now + EXPIRY_SECONDS_MAX,
+            "tries": 0,
+            "next_at": now + PARKED_AGAIN_S,
+        }
+        parts = {
+            "submission": copy.submission,
+            "accepted": copy.accepted,
+            "envelope": copy.envelope,
+        }
+        with self._archive.commit():
+            self._archive.put("parked", copy.msg, clear, parts)
 
     def wanted(self, now: int) -> list[str]:
         """Return messages that were announced, not given, and are to be asked for again now."""
@@ -136,21 +156,22 @@ class Inbox:
         rows = self._archive.find("parked", where, (now,), columns=(), limit=PICKUP_MAX)
         return [row["id"] for row in rows]
 
-    def next_retry(self) -> int | None:
-        """Return when the next parked copy is to be tried, seconds UTC; None if nothing is parked."""
-        rows = self._archive.find("parked", order="next_at", limit=1, columns=())
-        return int(rows[0]["next_at"]) if rows else None
+    def next_retry(self, without: Collection[str] = ()) -> int | None:
+        """Return when the next parked copy is to be tried, seconds UTC; None if there is none but those *without*."""
+        rows = self._archive.find("parked", order="next_at", limit=1 + len(without), columns=())
+        return next((int(row["next_at"]) for row in rows if row["id"] not in without), None)
 
     # One copy
 
     def _try(self, copy: Copy, now: int, *, since: int, tries: int) -> Result:
+        seeds = self._roster.seeds()
         try:
             opened = content.open_message(
                 copy.envelope,
                 copy.submission,
                 desk=self._roster.desk,
                 service=self._roster.service,
-                seeds=self._roster.seeds(),
+                seeds=seeds,
                 directory=self._roster.directory,
                 now=self._moment(copy, now, since),
             )

@@ -10,12 +10,13 @@ from keys.errors import Refused
 from relay.core.message import HUMAN_ACTS
 from relay.desk import ladder
 from relay.desk.archive import Archive
+from relay.desk.aside import STATEMENT, Aside
 from relay.desk.letters import ACKNOWLEDGE, NOTHING, READ, SETTLING, Letter, Letters, Way
 from relay.desk.lives import Lives, who
 from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
 from relay.desk.proof import ABOUT_A_MESSAGE, Proven
-from relay.desk.records import Records, sid_of
+from relay.desk.records import Held, Records, sid_of
 from relay.desk.vigil import Vigil
 
 UNVERIFIED_MAX = 1000
@@ -76,20 +77,34 @@ class Intake:
             self.keep(proven, now)
         return said(proven)
 
-    def try_again(self, now: int) -> list[Event]:
+    def try_again(self, now: int, aside: Aside) -> list[Event]:
         """Verify what could not be verified before: the directory is another one."""
-        events = []
+        events: list[Event] = []
         for held in self._records.unverified():
-            letter = self._letters.of(held.msg)
-            try:
-                proven = self._records.prove(held.wire, letter.about if letter else None)
-            except Refused:
-                continue
-            if proven.statement.fields.get("msg") == held.msg:
-                with self._archive.commit():
-                    self.keep(proven, held.received)
-                events.append(said(proven))
+            if not aside.left(STATEMENT, held.sid):
+                with aside.around(STATEMENT, held.sid, held.msg):
+                    events += self._try(held)
         return events
+
+    def _try(self, held: Held) -> list[Event]:
+        letter = self._letters.of(held.msg)
+        try:
+            proven = self._records.prove(held.wire, letter.about if letter else None)
+        except Refused:
+            return []
+        if proven.statement.fields.get("msg") != held.msg:
+            return []
+        with self._archive.commit():
+            self.keep(proven, held.received)
+        return [said(proven)]
+
+    def lay_by(self, msg: str, wire: bytes, now: int) -> str:
+        """Keep a statement that a fault of ours met with, to be tried again; return its sid."""
+        sid, kind = sid_of(wire)
+        with self._archive.commit():
+            if self._records.doubted() < UNVERIFIED_MAX:
+                self._records.keep_unverified(sid, kind, msg, wire, now)
+        return sid
 
     def keep(self, proven: Proven, now: int, *, mine: bool = False) -> None:
         """Keep a verified statement and note what follows from it. Called inside a commit."""

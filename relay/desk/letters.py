@@ -14,6 +14,7 @@ from keys.errors import Code, Refused
 from keys.statement import ORIGIN_BYTES_MAX, Statement, peek
 from relay.desk.archive import Archive, Row
 from relay.desk.proof import About
+from relay.desk.sound import sound
 from relay.wire.envelope import Header
 
 REPLAY_KEPT_S = 30 * 86_400
@@ -118,7 +119,8 @@ class Letters:
         """
         marks = ", ".join("?" * len(ways))
         where = f"way IN ({marks}) AND received >= ?" + (" AND needs > 0" if needing else "")
-        rows = self._archive.find(
+        rows = sound(
+            self._archive,
             "message",
             where,
             (*ways, since),

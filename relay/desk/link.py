@@ -22,11 +22,11 @@ from keys.errors import Code, Refused
 from keys.identity import Signer
 from relay.desk import proof
 from relay.desk.archive import Archive
+from relay.desk.aside import LINE, POSTING, Aside, ours
 from relay.desk.clock import ComparedClock
 from relay.desk.dial import Dial, Socket, websocket_dial
-from relay.desk.inbox import Copy, Inbox, Taken
-from relay.desk.intake import Intake
 from relay.desk.letters import Letters
+from relay.desk.mailroom import RETRY_LATER, Mailroom
 from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
 from relay.desk.records import Post, Records
@@ -43,10 +43,8 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 30.0
 DRAINING_S_MAX = 60.0
 STEADY_S = 60
 """A session that lasted this long ends a series of failures."""
-BUSY_AGAIN_S = 5
 MISTRUSTED_S = 5
 """A copy that parks asks for the directory again, unless that was within this many seconds."""
-RETRY_LATER = frozenset({Code.E_BUSY, Code.E_RATE, Code.E_AUTH})
 
 Event = dict[str, Any]
 
@@ -63,10 +61,10 @@ class Link:
         roster: Roster,
         records: Records,
         letters: Letters,
-        inbox: Inbox,
-        intake: Intake,
+        mailroom: Mailroom,
         outbox: Outbox,
         notes: Notes,
+        aside: Aside,
         transfers: Transfers,
         device: Signer,
         tell: Callable[[Event], None],
@@ -78,10 +76,10 @@ class Link:
         self._roster = roster
         self._records = records
         self._letters = letters
-        self._inbox = inbox
-        self._intake = intake
+        self._mailroom = mailroom
         self._outbox = outbox
         self._notes = notes
+        self._aside = aside
         self._transfers = transfers
         self._device = device
         self._tell = tell
@@ -121,6 +119,9 @@ class Link:
                 self.last_error = str(refused)
             except OSError as error:
                 self.last_error = str(error) or type(error).__name__
+            except Exception as error:  # noqa: BLE001 - what is not ours is raised anew
+                self._aside.catch(LINE, "", "", error)
+                self.last_error = f"an error of this desk's own ({type(error).__name__})"
             finally:
                 if self.session is not None:
                     self.session, self.instance = None, ""
@@ -226,18 +227,7 @@ class Link:
     async def _take_entries(
         self, session: Session, entries: Sequence[tuple[int, Frame, dict[str, Any]]]
     ) -> None:
-        announced = [place["msg"] for _seq, frame, place in entries if frame.type is Type.NOTIFY]
-        copies = await self._pick_up(
-            session, [msg for msg in announced if not self._inbox.known(msg)]
-        )
-        parked = False
-        for _seq, frame, place in entries:
-            if frame.type is Type.NOTIFY:
-                copy = copies.get(place["msg"])
-                parked |= copy is not None and self._take_copy(copy) is Taken.PARKED
-            else:
-                _head, wire = frames.split(frame.body, 2)
-                self._hear(self._intake.take(place["msg"], wire, self._clock.now()))
+        parked = await self._mailroom.take(session, self._epoch, entries)
         # Only what is durable is confirmed; the next entries come when the relay hears of it.
         last = entries[-1][0]
         with self._archive.commit():
@@ -247,55 +237,6 @@ class Link:
         if parked and self._clock.own() - self._roster.refreshed_at >= MISTRUSTED_S:
             await self._refresh(session)
 
-    def _take_copy(self, copy: Copy) -> Taken:
-        now = self._clock.now()
-        try:
-            result = self._inbox.take(copy, now)
-        except Refused as refused:
-            self._inbox.mistrust(copy.msg, now)
-            self._hear(self._notes.add(now, "refused", copy.msg, refused.code, str(refused)))
-            return Taken.SKIPPED
-        self._hear(result.event)
-        return result.taken
-
-    async def _pick_up(self, session: Session, msgs: Sequence[str]) -> dict[str, Copy]:
-        """Fetch messages with signed pickups; the relay answers as many of each as fit, and is asked for the rest."""
-        found: dict[str, Copy] = {}
-        left = list(dict.fromkeys(msgs))
-        while left:
-            wanted = left[: receipt.PICKUP_MAX]
-            parts = frames.split(await self._ask_patiently(session, wanted))
-            if not parts or len(parts) % 3 or len(parts) > 3 * len(wanted):
-                raise Refused(
-                    Code.E_ENCODING,
-                    "The relay's answer to a pickup has other parts than were asked for.",
-                )
-            for at, msg in enumerate(wanted[: len(parts) // 3]):
-                found[msg] = Copy(msg, *parts[3 * at : 3 * at + 3])
-            left = left[len(parts) // 3 :]
-        return found
-
-    async def _ask_patiently(self, session: Session, msgs: list[str]) -> bytes:
-        clock_was_wrong = False
-        while True:
-            fields = {
-                "msgs": msgs,
-                "desk": self._roster.desk,
-                "relay": self._roster.service,
-                "at": self._clock.now(),
-            }
-            try:
-                return await session.ask(
-                    Type.PICKUP, receipt.make("pickup", fields, self._device).wire
-                )
-            except TurnedDown as refused:
-                if refused.code is Code.E_CLOCK and not clock_was_wrong:
-                    clock_was_wrong = True
-                elif refused.code in RETRY_LATER:
-                    await self._clock.sleep(BUSY_AGAIN_S)
-                else:
-                    raise
-
     # What goes out
 
     async def _send_out(self, session: Session) -> None:
@@ -304,16 +245,17 @@ class Link:
             await self._post(session)
             for event in await self._outbox.send_due(session.ask):
                 self._hear(event)
-            now = self._clock.now()
-            for copy in (await self._pick_up(session, self._inbox.wanted(now))).values():
-                self._take_copy(copy)
-            for result in self._inbox.retry(now):
-                self._hear(result.event)
+            await self._mailroom.ask_again(session)
+            self._mailroom.try_again()
             self._transfers.wake()
             await self._until_due()
 
     async def _until_due(self) -> None:
-        due = [self._records.next_post(), self._outbox.next_at(), self._inbox.next_retry()]
+        due = [
+            self._records.next_post(self._aside.rows(POSTING)),
+            self._outbox.next_at(),
+            self._mailroom.next_try(),
+        ]
         waits = [one for one in due if one is not None]
         try:
             async with asyncio.timeout(max(1, min(waits) - self._clock.now()) if waits else None):
@@ -322,14 +264,20 @@ class Link:
             return
 
     async def _post(self, session: Session) -> None:
-        while posts := self._records.due(self._clock.now(), receipt.RECORD_MAX):
-            left = await self._record(session, posts)
-            if len(posts) == 1:
-                self._put_off(left)
-                continue
+        while posts := self._records.due(
+            self._clock.now(), receipt.RECORD_MAX, self._aside.rows(POSTING)
+        ):
+            left: list[Post] = list(posts)
+            if len(posts) > 1:
+                try:
+                    left = await self._record(session, posts)
+                except Exception as error:
+                    if not ours(error):
+                        raise
             # What a joint answer does not name is posted alone, to learn why.
             for post in left:
-                self._put_off(await self._record(session, [post]))
+                with self._aside.around(POSTING, post.sid, post.msg):
+                    self._put_off(await self._record(session, [post]))
 
     async def _record(self, session: Session, posts: Sequence[Post]) -> list[Post]:
         """Post receipts; return those that the relay did not record."""
@@ -389,11 +337,7 @@ class Link:
             )
             return
         self._tell({"event": "directory", "version": self._roster.directory.version})
-        now = self._clock.now()
-        for result in self._inbox.retry(now, all_of_them=True):
-            self._hear(result.event)
-        for event in self._intake.try_again(now):
-            self._hear(event)
+        self._mailroom.try_again(all_of_them=True)
         self._outbox.hurry()
         self.wake()
 

@@ -5,6 +5,7 @@ from typing import Any
 from keys import statement
 from keys.errors import Code
 from relay.desk.archive import Archive
+from relay.desk.sound import sound
 
 NOTES_MAX = 500
 TEXT_CHARACTERS_MAX = 600
@@ -40,6 +41,6 @@ class Notes:
 
     def last(self, limit: int = 50, *, subject: str = "") -> list[dict[str, Any]]:
         """Return the last notes, newest first, of one message or of all."""
-        rows = self._archive.find("note", order="id DESC")
+        rows = sound(self._archive, "note", order="id DESC")
         found = [statement.decode(row["value"]) for row in rows]
         return [one for one in found if not subject or one["msg"] == subject][:limit]

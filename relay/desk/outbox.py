@@ -22,6 +22,7 @@ from keys.identity import Signer
 from keys.statement import decode, peek
 from relay.desk import proof
 from relay.desk.archive import Archive
+from relay.desk.aside import OUTBOX, Aside
 from relay.desk.attachments import Attachments
 from relay.desk.clock import ComparedClock
 from relay.desk.letters import Alias, Letter, Letters, Way
@@ -76,6 +77,7 @@ class Outbox:
         notes: Notes,
         *,
         vigil: Vigil,
+        aside: Aside,
         device: Signer,
         clock: ComparedClock,
     ) -> None:
@@ -86,6 +88,7 @@ class Outbox:
         self._letters = letters
         self._notes = notes
         self._vigil = vigil
+        self._aside = aside
         self._device = device
         self._clock = clock
         self._attachments = Attachments(archive)
@@ -139,10 +142,11 @@ class Outbox:
 
     def next_at(self) -> int | None:
         """Return when the next message is to be sent, seconds UTC; None if none waits."""
+        left = self._aside.rows(OUTBOX)
         rows = self._archive.find(
-            "outbox", "state = ?", (WAITING,), order="next_at", limit=1, columns=()
+            "outbox", "state = ?", (WAITING,), order="next_at", limit=1 + len(left), columns=()
         )
-        return int(rows[0]["next_at"]) if rows else None
+        return next((int(row["next_at"]) for row in rows if row["id"] not in left), None)
 
     # Sending
 
@@ -158,7 +162,9 @@ class Outbox:
         )
         events: list[Event] = []
         for row in rows:
-            events.extend(await self._send(ask, row["id"]))
+            if not self._aside.left(OUTBOX, row["id"]):
+                with self._aside.around(OUTBOX, row["id"], row["msg"] or row["id"]):
+                    events.extend(await self._send(ask, row["id"]))
         return events
 
     async def prepare(self, sid: str, ask: Ask | None) -> str:

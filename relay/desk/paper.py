@@ -293,6 +293,7 @@ def happened(event: Mapping[str, Any], sheet: Sheet) -> str:
 def standing(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
     """Yield whether the desk is up, what waits, and what will run out."""
     yield from paper_ladder.alarms(found, sheet)
+    yield from paper_ladder.aside(found, sheet)
     known: Mapping[str, Any] = found["directory"]
     fresh = "fresh" if known["fresh"] else "OUT OF DATE"
     unacknowledged = found["inbox"]["unacknowledged"]

@@ -84,6 +84,13 @@ def alarms(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
         yield from textwrap.wrap(head + bare(one["text"]), sheet.width, subsequent_indent="  ")
 
 
+def aside(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
+    """Yield what this desk met an error of its own with, and so leaves alone."""
+    for one in found.get("aside", ()):
+        head = f"! SET ASIDE, {short(one['msg']) if one['msg'] else 'the line'}: "
+        yield from textwrap.wrap(head + bare(one["text"]), sheet.width, subsequent_indent="  ")
+
+
 def book(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
     """Yield the telephone numbers of desks, as `desk phone` prints them."""
     for warning in warnings(found):

@@ -6,7 +6,7 @@ shown as unverified, and tried again after every refresh of the directory. A rec
 again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from keys import suite
@@ -16,6 +16,7 @@ from relay.desk import proof
 from relay.desk.archive import Archive, Row
 from relay.desk.proof import About, Proven
 from relay.desk.roster import Roster
+from relay.desk.sound import sound
 from relay.wire.receipt import RECEIPTS
 
 POST_AGAIN_S, POST_AGAIN_S_MAX = 15, 3600
@@ -136,7 +137,8 @@ class Records:
 
     def unverified(self) -> list[Held]:
         """Return what waits for a newer directory."""
-        return [_held(row) for row in self._archive.find("statement", "verified = 0", limit=1000)]
+        rows = sound(self._archive, "statement", "verified = 0", limit=1000)
+        return [_held(row) for row in rows]
 
     def doubted(self) -> int:
         """Return how many statements are kept unverified."""
@@ -158,10 +160,21 @@ class Records:
         }
         self._archive.put("posting", sid, {**clear, "until": until}, {"wire": wire})
 
-    def due(self, now: int, limit: int) -> list[Post]:
-        """Return receipts to be posted now: what stops a ladder first."""
-        rows = self._archive.find(
-            "posting", "next_at <= ?", (now,), order="rank, rowid", limit=limit
+    @staticmethod
+    def _left(without: Collection[str]) -> str:
+        return f" AND id NOT IN ({', '.join('?' * len(without))})" if without else ""
+
+    def due(self, now: int, limit: int, without: Collection[str] = ()) -> list[Post]:
+        """Return receipts to be posted now, but for those *without*: what stops a ladder first."""
+        left = self._left(without)
+        where = f"next_at <= ?{left}"
+        rows = sound(
+            self._archive,
+            "posting",
+            where,
+            (now, *without),
+            order="rank, rowid",
+            limit=limit,
         )
         return [
             Post(row["id"], row["msg"], row["wire"], row["tries"], row["until"]) for row in rows
@@ -181,9 +194,12 @@ class Records:
         self._archive.change("posting", post.sid, {"next_at": now + wait, "tries": post.tries + 1})
         return True
 
-    def next_post(self) -> int | None:
+    def next_post(self, without: Collection[str] = ()) -> int | None:
         """Return when the next receipt is due, seconds UTC (in the past: now); None if none waits."""
-        rows = self._archive.find("posting", order="next_at", limit=1, columns=())
+        where = f"1{self._left(without)}"
+        rows = self._archive.find(
+            "posting", where, tuple(without), order="next_at", limit=1, columns=()
+        )
         return int(rows[0]["next_at"]) if rows else None
 
     def waiting(self) -> int:

@@ -17,6 +17,7 @@ from keys.statement import Statement, peek
 from relay.desk import proof
 from relay.desk.archive import Archive
 from relay.desk.shelves import SEED_SHELF
+from relay.desk.sound import sound
 from relay.wire import frames
 from relay.wire.frames import Type
 
@@ -217,7 +218,7 @@ class Roster:
 
     def seeds(self) -> dict[bytes, bytes]:
         """Return the secrets of this device's prekeys by hint."""
-        rows = self._archive.find(SEED_SHELF)
+        rows = sound(self._archive, SEED_SHELF)
         return {bytes.fromhex(row["id"]): row["seed"] for row in rows}
 
     def published(self, hints: Sequence[bytes]) -> bool:

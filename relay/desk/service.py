@@ -18,6 +18,7 @@ from keys.statement import decode, peek, unb64u
 from relay import errors
 from relay.desk import phone, spool
 from relay.desk.archive import Archive
+from relay.desk.aside import Aside
 from relay.desk.carrier import Carrier
 from relay.desk.clock import Clock, ComparedClock, wrong
 from relay.desk.dial import Dial
@@ -28,6 +29,7 @@ from relay.desk.intake import Intake, said
 from relay.desk.letters import NOTHING, READ, Letter, Letters, Way
 from relay.desk.link import Link
 from relay.desk.lives import Lives
+from relay.desk.mailroom import Mailroom
 from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
 from relay.desk.records import Records
@@ -77,19 +79,19 @@ class Desk:
         self._records = Records(archive, self._roster)
         shelves = self._roster, self._records, self._letters
         lives = Lives(*shelves)
-        self._vigil = Vigil(archive, self._roster, self._letters, lives, self._notes)
+        self._aside = Aside(archive, self._notes, self._clock, self._tell)
+        self._vigil = Vigil(archive, *shelves[::2], lives, self._notes, self._aside)
         self._inbox = Inbox(archive, *shelves, self._notes, self._vigil, device)
         self._outbox = Outbox(
-            archive, *shelves, self._notes, vigil=self._vigil, device=device, clock=self._clock
+            *(archive, *shelves, self._notes),
+            vigil=self._vigil,
+            aside=self._aside,
+            device=device,
+            clock=self._clock,
         )
         self._intake = Intake(
-            archive,
-            self._records,
-            self._letters,
-            self._outbox,
-            self._notes,
-            lives,
-            self._vigil,
+            *(archive, self._records, self._letters, self._outbox),
+            *(self._notes, lives, self._vigil),
             desk=desk,
         )
         self._spool = Spool(spool.beside(archive.path))
@@ -105,6 +107,10 @@ class Desk:
         )
         self._watching = Watching()
         self._stopping = asyncio.Event()
+        mailroom = Mailroom(
+            *(self._clock, self._roster, self._inbox, self._intake),
+            *(self._notes, self._aside, device, self._tell),
+        )
         self._link = Link(
             dial=dial,
             clock=self._clock,
@@ -112,10 +118,10 @@ class Desk:
             roster=self._roster,
             records=self._records,
             letters=self._letters,
-            inbox=self._inbox,
-            intake=self._intake,
+            mailroom=mailroom,
             outbox=self._outbox,
             notes=self._notes,
+            aside=self._aside,
             transfers=self._transfers,
             device=device,
             tell=self._tell,
@@ -128,6 +134,7 @@ class Desk:
     async def run(self) -> None:
         """Keep the line to the relay until :meth:`stop`. Failed if the archive breaks: nothing is promised then."""
         self._transfers.begin()
+        self._aside.look()
         parts = [
             asyncio.ensure_future(self._link.run()),
             asyncio.ensure_future(self._vigil.run(self._clock, self._tell)),
@@ -152,7 +159,7 @@ class Desk:
     def _tell(self, event: Event) -> None:
         told = self._views.told({"at": self._clock.now(), **event})
         shown = {name: value for name, value in told.items() if name not in {"event", "at"}}
-        say = log.warning if told["event"] == "alarm" else log.info
+        say = log.warning if told["event"] in {"alarm", "aside"} else log.info
         say(str(told["event"]), **shown)
         self._watching.tell(told)
 
@@ -182,6 +189,7 @@ class Desk:
             "now": self._clock.now(),
             "prekeys_until": self._roster.prekeys_until(),
             "alarms": self._views.alarms(self._clock.now()),
+            "aside": self._aside.shown(),
             "notes": self._notes.last(5),
         }
 

@@ -14,7 +14,7 @@ from keys.errors import Code, Refused
 SEED_SHELF = "prekey_seed"
 """The one shelf that never leaves the device: its rows open messages, and are destroyed on time."""
 
-LATER = frozenset({"vigil", "attachment"})
+LATER = frozenset({"vigil", "attachment", "aside"})
 """Shelves that the first archives did not have: a backup may lack them, and the desk fills them when it starts."""
 
 WAITING, ACCEPTED, DONE, REFUSED = "waiting", "accepted", "done", "refused"
@@ -161,6 +161,8 @@ SHELVES: Mapping[str, Shelf] = MappingProxyType(
             ("submission", "accepted", "envelope"),
             ("next_at",),
         ),
+        # by shelf and row: what an error of our own was met with, and where; nothing of any message
+        "aside": Shelf({"msg": _TEXT, "at": _INTEGER, "reason": _TEXT}, ()),
         # in order: what was refused or skipped, and why; the last ones only
         "note": Shelf({"at": _INTEGER}, ("value",), ("at",)),
     }

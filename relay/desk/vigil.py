@@ -19,6 +19,7 @@ from keys import statement
 from keys.statement import Statement
 from relay.desk import phone
 from relay.desk.archive import Archive, Row
+from relay.desk.aside import VIGIL, Aside
 from relay.desk.clock import ComparedClock
 from relay.desk.frozen import Frozen, freeze
 from relay.desk.letters import Letter, Letters, Way
@@ -26,6 +27,7 @@ from relay.desk.lives import Lives, exhausted
 from relay.desk.notes import Notes
 from relay.desk.roster import Roster
 from relay.desk.shelves import REFUSED
+from relay.desk.sound import rotten
 
 UNSENT, SILENT = "unsent", "silent"
 """Stages at which the desk speaks up."""
@@ -46,10 +48,17 @@ class Vigil:
     """Watches over every open message of this desk. ``keep`` and ``heard`` are called inside ``archive.commit()``."""
 
     def __init__(
-        self, archive: Archive, roster: Roster, letters: Letters, lives: Lives, notes: Notes
+        self,
+        archive: Archive,
+        roster: Roster,
+        letters: Letters,
+        lives: Lives,
+        notes: Notes,
+        aside: Aside,
     ) -> None:
         """Stand on the archive's shelves."""
         self._archive = archive
+        self._aside = aside
         self._roster = roster
         self._letters = letters
         self._lives = lives
@@ -90,6 +99,14 @@ class Vigil:
 
     def adopt(self, now: int) -> int:
         """Watch over messages that an older archive or a backup has without a row; return how many."""
+        for row in rotten(
+            self._archive, "vigil"
+        ):  # what it held is drawn anew; an alarm may ring twice
+            with self._aside.around(VIGIL, row["id"], row["id"]), self._archive.commit():
+                self._archive.change("vigil", row["id"], {}, {"frozen": b"", "said": b""})
+                letter = self._letters.get(row["id"])
+                if letter is not None:
+                    self.heard(letter)
         if not self._roster.known:
             return 0
         known = {row["id"] for row in self._archive.find("vigil", columns=())}
@@ -99,7 +116,7 @@ class Vigil:
             if letter.sid not in known and letter.header.expires > now
         ]
         for letter in found:
-            with self._archive.commit():
+            with self._aside.around(VIGIL, letter.sid, letter.sid), self._archive.commit():
                 self.keep(letter)
         return len(found)
 
@@ -152,18 +169,22 @@ class Vigil:
 
     def next_at(self) -> int | None:
         """Return when to look next, seconds UTC; None if nothing waits for its time."""
-        rows = self._archive.find("vigil", "due > 0", order="due", limit=1, columns=())
-        return int(rows[0]["due"]) if rows else None
+        left = self._aside.rows(VIGIL)
+        rows = self._archive.find("vigil", "due > 0", order="due", limit=1 + len(left), columns=())
+        return next((int(row["due"]) for row in rows if row["id"] not in left), None)
 
     # Speaking up
 
     def due(self, now: int) -> list[Event]:
         """Look at what is due; return what is to be told, already kept as told."""
         events = []
-        for row in self._archive.find("vigil", "due > 0 AND due <= ?", (now,), order="due"):
-            letter = self._letters.get(row["id"])
-            assert letter is not None, "A message and its row are written in one commit."
-            events += self._look(letter, row, now)
+        where = "due > 0 AND due <= ?"
+        for row in self._archive.find("vigil", where, (now,), order="due", columns=()):
+            if not self._aside.left(VIGIL, row["id"]):
+                with self._aside.around(VIGIL, row["id"], row["id"]):
+                    letter = self._letters.get(row["id"])
+                    assert letter is not None, "A message and its row are written in one commit."
+                    events += self._look(letter, self._archive.get("vigil", row["id"]) or row, now)
         return events
 
     def _look(self, letter: Letter, row: Row, now: int) -> list[Event]:

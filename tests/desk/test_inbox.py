@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from builders import Letter, letter_of, submission_of
 from builders_keys import NOW, World, seed
+from builders_relay import SetClock
 
 from keys import suite
 from keys.directory import begin, update
@@ -16,6 +17,8 @@ from keys.identity import Role, Signer
 from keys.statement import Statement, peek
 from relay.desk import inbox as inboxes
 from relay.desk.archive import Archive
+from relay.desk.aside import Aside
+from relay.desk.clock import ComparedClock
 from relay.desk.inbox import Copy, Inbox, Result, Taken
 from relay.desk.letters import ACKNOWLEDGE, NOTHING, READ, Letters
 from relay.desk.lives import Lives
@@ -44,7 +47,8 @@ class Device:
         self.letters = Letters(self.archive)
         self.records = Records(self.archive, self.roster)
         lives = Lives(self.roster, self.records, self.letters)
-        self.vigil = Vigil(self.archive, self.roster, self.letters, lives, self.notes)
+        aside = Aside(self.archive, self.notes, ComparedClock(SetClock()))
+        self.vigil = Vigil(self.archive, self.roster, self.letters, lives, self.notes, aside)
         self.inbox = Inbox(
             self.archive,
             self.roster,
@@ -69,6 +73,11 @@ class Device:
             for hint, one in self.world.prekey_seeds(self.signer.kid).items():
                 clear = {"not_after": NOW + 40 * 86_400}
                 self.archive.put(SEED_SHELF, hint.hex(), clear, {"seed": one})
+
+    def retry(self, now: int, *, all_of_them: bool = False) -> list[Result]:
+        """Try what is parked, as the mailroom does."""
+        due = self.inbox.due(now, all_of_them=all_of_them)
+        return [result for msg in due if (result := self.inbox.retry(msg, now))]
 
     def take(self, letter: Letter, now: int = LATER, **changes: Any) -> Result:
         """Take a letter's copy as the relay gives it."""
@@ -372,10 +381,10 @@ def test_an_officer_whom_nobody_here_knows_yet_is_waited_for(world: World, tmp_p
     assert device.letters.all() == []
     assert device.posted() == []
     assert device.inbox.known(letter.msg)
-    (still_parked,) = device.inbox.retry(LATER + 60)
+    (still_parked,) = device.retry(LATER + 60)
     assert (still_parked.taken, still_parked.event) == (Taken.PARKED, None)
     device.learn(NOW + 30)
-    (opened,) = device.inbox.retry(LATER + 61, all_of_them=True)
+    (opened,) = device.retry(LATER + 61, all_of_them=True)
     assert opened.taken is Taken.SHOWN
     assert device.posted() == [("delivered", letter.msg)]
     assert device.inbox.parked() == []
@@ -386,9 +395,9 @@ def test_a_message_from_a_clock_ahead_is_waited_for(still: World, device: Device
     """Made in the future by this clock: parked, and opened once the time has come."""
     letter = letter_of(still, NOW + 3600)
     assert device.take(letter, NOW).taken is Taken.PARKED
-    assert device.inbox.retry(NOW + 30) == []
+    assert device.retry(NOW + 30) == []
     assert device.inbox.next_retry() == NOW + inboxes.PARKED_AGAIN_S
-    (opened,) = device.inbox.retry(NOW + 3300)
+    (opened,) = device.retry(NOW + 3300)
     assert opened.taken is Taken.SHOWN
 
 
@@ -404,7 +413,7 @@ def test_a_copy_that_came_in_its_life_does_not_expire_in_the_parking_place(
     )
     assert device.take(letter, NOW + 800).taken is Taken.PARKED
     device.learn(NOW + 30)
-    (opened,) = device.inbox.retry(NOW + 1000, all_of_them=True)
+    (opened,) = device.retry(NOW + 1000, all_of_them=True)
     assert opened.taken is Taken.SHOWN
     late = letter_of(world, NOW + 20, expires=NOW + 900, ack_by=NOW + 800, nonce="late")
     result = device.take(late, NOW + 1000)
@@ -420,9 +429,9 @@ def test_a_signer_who_stays_unknown_is_failed_at_the_end(world: World, tmp_path:
     officer = Signer(Role.OFFICER, seed("nobody"))
     letter = letter_of(world, NOW, officer=officer)
     assert device.take(letter).taken is Taken.PARKED
-    (still_parked,) = device.inbox.retry(letter.header.expires)
+    (still_parked,) = device.retry(letter.header.expires)
     assert still_parked.taken is Taken.PARKED
-    (failed,) = device.inbox.retry(letter.header.expires + 61)
+    (failed,) = device.retry(letter.header.expires + 61)
     assert failed.taken is Taken.FAILED
     assert device.inbox.parked() == []
     assert device.posted() == [("failed", letter.msg)]
@@ -454,7 +463,7 @@ def test_a_message_that_the_relay_does_not_give_is_asked_for_again(
         now = device.inbox.next_retry() or 0
         assert device.inbox.wanted(now - 1) == []
         assert device.inbox.wanted(now) == [gone.msg]
-        assert device.inbox.retry(now) == []
+        assert device.retry(now) == []
         assert device.inbox.take(gone, now).taken is Taken.PARKED
     now = device.inbox.next_retry() or 0
     assert now > NOW + 4 * 3600

@@ -9,11 +9,13 @@ from builders import Letter as Sealed
 from builders import by_relay, letter_of, receipt_of
 from builders_keys import NOW, World, profile, seed
 from builders_loop import VirtualClock, play
+from builders_relay import SetClock
 
 from keys.directory import begin, update
 from keys.repository import current_entry
 from keys.statement import Statement
 from relay.desk.archive import Archive
+from relay.desk.aside import Aside
 from relay.desk.clock import ComparedClock
 from relay.desk.letters import NOTHING, Alias, Letter, Letters, Way
 from relay.desk.lives import Lives
@@ -41,7 +43,8 @@ class Bench:
         self.letters = Letters(self.archive)
         self.notes = Notes(self.archive)
         self.lives = Lives(self.roster, self.records, self.letters)
-        self.vigil = Vigil(self.archive, self.roster, self.letters, self.lives, self.notes)
+        aside = Aside(self.archive, self.notes, ComparedClock(SetClock()))
+        self.vigil = Vigil(self.archive, self.roster, self.letters, self.lives, self.notes, aside)
 
     def learn(self) -> None:
         """Take the world's directory as it is now."""

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from relay.core import limits
-from relay.desk import inbox, link
+from relay.desk import inbox, mailroom
 from relay.desk.archive import Archive
 from relay.desk.intake import Intake
 from relay.desk.outbox import Outbox
@@ -294,7 +294,7 @@ SENDER: Mapping[str, Callable[[Die], None]] = MappingProxyType(
 RECIPIENT: Mapping[str, Callable[[Die], None]] = MappingProxyType(
     {
         "messages are fetched, and not opened": lambda die: after(
-            link.Link, "_pick_up", die, lambda found, *_: bool(found)
+            mailroom.Mailroom, "pick_up", die, lambda found, *_: bool(found)
         ),
         "a message is opened, and not kept": lambda die: plainly(content, "open_message", die),
         "a message is kept, and not shown": lambda die: plainly(
@@ -329,7 +329,7 @@ TUNED = MappingProxyType(
         "relay.store.sqlite:WAL_PAGES_MAX": 160,
         "relay.desk.link:BACKOFF_FIRST_S": 0.05,
         "relay.desk.link:BACKOFF_MAX_S": 0.2,
-        "relay.desk.link:BUSY_AGAIN_S": 0.2,
+        "relay.desk.mailroom:BUSY_AGAIN_S": 0.2,
         "relay.desk.records:POST_AGAIN_S": 1,
         "relay.desk.outbox:HELD_S": 1,
         "relay.desk.inbox:PARKED_AGAIN_S": 1,
