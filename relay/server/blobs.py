@@ -79,9 +79,14 @@ class BlobDoor:
             if refused.code is Code.E_RATE:
                 self._metrics.limited("blob_quota")
             raise
-        except (ConnectionError, asyncio.CancelledError):
+        except asyncio.CancelledError:
             self._metrics.uploaded("broken")
             raise
+        except (
+            ConnectionError
+        ):  # as usual as rain, and no line of the log: the answer reaches nobody
+            self._metrics.uploaded("broken")
+            raise Refused(Code.E_ENCODING, "The line broke in the middle of the body.") from None
 
     async def _put(self, request: web.Request) -> web.StreamResponse:
         now, holder = self._enter(request)
@@ -164,7 +169,7 @@ class BlobDoor:
                     break
                 piece = await reading.piece(at, min(PIECE_BYTES, last - at + 1))
             await response.write_eof()
-        except (TimeoutError, Refused):
+        except (TimeoutError, ConnectionError, Refused):
             if not response.prepared:
                 raise
             # What was begun cannot be taken back: the other side sees that the end is missing.
@@ -267,9 +272,7 @@ def _about(row: BlobRow) -> dict[str, str]:
 
 
 def _answer(status: int, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        status=status, body=b"{}", content_type="application/json", headers=headers
-    )
+    return web.Response(status=status, body=b"{}", content_type="application/json", headers=headers)
 
 
 def offset_of(refusal: Refused) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,6 +140,62 @@ async def test_ranges_that_there_are_not(relay: Running, token: dict[str, str], 
     assert headers["Content-Range"] == f"bytes */{len(LARGE)}"
 
 
+async def half_read(relay: Running, token: dict[str, str], made: Sealed, wait: Any) -> int:
+    """Put a blob, begin to read it, take no more than its head before *wait*; return how much came in the end."""
+    headers = {**token, "Content-Length": str(len(made))}
+    body = pieces(made.data, 500_000)
+    assert (await relay.call("PUT", f"/v1/blobs/{made.id}", body, headers=headers))[0] == 201
+    reader, writer = await asyncio.open_connection("127.0.0.1", relay.relay.port, limit=1024)
+    lines = [f"GET /v1/blobs/{made.id} HTTP/1.1", "Host: x"]
+    lines += [f"{name}: {value}" for name, value in token.items()]
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+    assert b" 200 " in await reader.readline()
+    await wait()
+    found = 0
+    with suppress(ConnectionError):
+        while more := await reader.read(1_000_000):
+            found += len(more)
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+    return found
+
+
+async def test_whoever_takes_nothing_is_cut_off(
+    relay: Running,
+    token: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A download that stands still ends, its place is free again, and nobody is told at length."""
+    monkeypatch.setattr(door, "PIECE_S", 0.2)
+    made = blob_of("much", 12_000_000)
+
+    async def until_free() -> None:
+        while sum(relay.relay.api._blobs._reading.values()):  # noqa: ASYNC110 - it ends by itself
+            await asyncio.sleep(0.02)
+
+    assert await half_read(relay, token, made, until_free) < len(made)
+    assert (await get(relay, token, made, Range="bytes=-3"))[1] == made.data[-3:]
+    assert caplog.records == []
+
+
+async def test_a_file_that_is_cut_meanwhile(
+    relay: Running, token: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is missing is not made up: the answer breaks off, and the next one says that it is lost."""
+    made = blob_of("much", 12_000_000)
+
+    async def cut() -> None:
+        assert relay.relay.place.blobs is not None
+        os.truncate(relay.relay.place.blobs / made.id, 11_000_000)
+
+    assert await half_read(relay, token, made, cut) < 11_100_000
+    status, body, _headers = await get(relay, token, made, Range="bytes=11500000-")
+    assert (status, code_of(body)) == (409, Code.E_BLOB_MISSING)
+    assert caplog.records == []
+
+
 async def test_a_range_of_another_blob_is_not_joined(relay: Running, token: dict[str, str]) -> None:
     """If-Range with another tag: the whole blob, from its beginning."""
     await put(relay, token, LARGE)
@@ -181,8 +239,10 @@ async def test_a_whole_body_begins_anew(relay: Running, token: dict[str, str]) -
     assert (await put(relay, token, LARGE))[0] == 201
 
 
-async def test_a_line_that_breaks_leaves_what_came(relay: Running, token: dict[str, str]) -> None:
-    """Half a body, then nothing: HEAD says how much is here, and the rest completes it."""
+async def test_a_line_that_breaks_leaves_what_came(
+    relay: Running, token: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a body, then nothing: HEAD says how much is here, the rest completes it, and no log is filled."""
     reader, writer = await asyncio.open_connection("127.0.0.1", relay.relay.port)
     lines = [f"PUT /v1/blobs/{LARGE.id} HTTP/1.1", "Host: x", f"Content-Length: {len(LARGE)}"]
     lines += [f"{name}: {value}" for name, value in token.items()]
@@ -199,6 +259,7 @@ async def test_a_line_that_breaks_leaves_what_came(relay: Running, token: dict[s
     assert (status, offset(headers)) == (204, 150_000)
     assert (await put_piece(relay, token, LARGE, 150_000, len(LARGE)))[0] == 201
     assert numbers(relay, "broken") == 1
+    assert caplog.records == []
 
 
 async def test_two_at_once(relay: Running, token: dict[str, str]) -> None:
