@@ -136,7 +136,10 @@ class HttpCarrier:
         }
         file.seek(start)
         body = _streamed(file, end - start)
-        async with self._call("PUT", token, blob, headers=headers, data=body) as answer:
+        # The relay looks at who asks and for how much before the first byte leaves.
+        async with self._call(
+            "PUT", token, blob, headers=headers, data=body, expect100=True
+        ) as answer:
             if answer.status == 409 and OFFSET in answer.headers:
                 return Standing(whole=False, offset=_offset(answer))
             return await _standing(answer)
@@ -247,12 +250,22 @@ def _offset(answer: aiohttp.ClientResponse) -> int:
 
 
 async def _refusal(answer: aiohttp.ClientResponse) -> Refused:
+    """Return what the relay said; the connection ends, for a body may be on its way that nobody wants."""
+    try:
+        return await _said(answer)
+    finally:
+        answer.close()
+
+
+async def _said(answer: aiohttp.ClientResponse) -> Refused:
     if answer.status == 401:  # of a HEAD nothing but the status comes
         return TurnedDown(Code.E_AUTH, "The relay wants another token.")
     data = await answer.content.read(errors.ERROR_BYTES_MAX + 1)
     try:
         refused = errors.from_json(data)
     except Refused:
+        if answer.status in {429, 503}:  # of a HEAD, or of what stands before a relay
+            return TurnedDown(Code.E_BUSY, "The relay is busy.")
         return Refused(
             Code.E_ENCODING,
             f"What answers for attachments at the relay's address is no relay (status {answer.status}).",
