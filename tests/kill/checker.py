@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from builders_keys import World
 from kill.history import Entry, History, Letter, Paged, Said
-from kill.network import GAP_S, SILENCE_S, STAGES
+from kill.network import GAP_S, HANDLES, SILENCE_S, STAGES
 
 from keys.statement import Statement, decode, peek
 from relay.desk import proof
@@ -238,7 +238,7 @@ class _Due:
 
     key: str
     at: int
-    desk: str
+    endpoint: str
     needed: bool
     """Whether somebody must have heard it: nobody acknowledged before it could go out."""
 
@@ -248,19 +248,22 @@ def _pages(history: History, world: World) -> Iterator[str]:
     due = list(_expected(history, world))
     heard: dict[str, float] = {}
     nameless: list[Paged] = []
+    known: dict[str, Sequence[str]] = {}
     first: set[str] = set()
     for page in history.pages:
         if page.key in first and not page.repeat:
             yield "a second page did not say that it is one (C5)"
         first.add(page.key)
-        near = [one for one in due if one.desk == page.desk and one.at <= page.at + 1]
-        members = _members(page, near, heard)
+        near = [one for one in due if one.endpoint == page.endpoint and one.at <= page.at + 1]
+        members = known.get(page.key) or _members(page, near, heard)
         if members is None and page.count <= len(near):
             nameless.append(page)
         elif not members:
             yield f"a page for {page.count} came from nowhere (C5)"
         for key in members or ():
             heard.setdefault(key, page.at)
+        if members:
+            known[page.key] = members
     yield from _heard(history, due, heard, nameless)
 
 
@@ -269,16 +272,16 @@ def _heard(
 ) -> Iterator[str]:
     """*nameless*: digests of so many that their members cannot be found; each speaks for as many stages as it says."""
     left = {id(page): page.count for page in nameless}
-    for one in sorted(due, key=lambda one: one.at):
+    for one in sorted(due, key=lambda one: (not one.needed, one.at)):
         for page in nameless if one.key not in heard else ():
-            if page.desk == one.desk and page.at >= one.at - 1 and left[id(page)]:
+            if page.endpoint == one.endpoint and page.at >= one.at - 1 and left[id(page)]:
                 left[id(page)] -= 1
                 heard[one.key] = page.at
                 break
         if one.key not in heard:
             waited = history.end - one.at - history.away(one.at, history.end)
             if one.needed and waited > PAGE_LATE_S:
-                yield f"a stage at {one.desk} woke nobody (C5)"
+                yield f"a stage at {one.endpoint} woke nobody (C5)"
             continue
         late = heard[one.key] - one.at - history.away(one.at, heard[one.key])
         history.facts.setdefault("page late", []).append(max(0.0, late))
@@ -297,7 +300,7 @@ def _expected(history: History, world: World) -> Iterator[_Due]:
             if one.statement.kind != "escalated":
                 continue
             stage, kind = one.statement["stage"], one.statement["kind"]
-            about = f"{letter.msg}:{stage}:duty:{kind}"
+            about = f"{letter.msg}:{stage}:{HANDLES[kind]}:{kind}"
             at = one.statement["at"]
             over = letter.header.expires
             for word in history.words:
@@ -305,7 +308,7 @@ def _expected(history: History, world: World) -> Iterator[_Due]:
                     over = min(over, _signed_at(history, letter, word.sid))
             key = hashlib.sha256(about.encode()).hexdigest()
             calm = over - at - history.away(at, over) > PAGE_LATE_S
-            yield _Due(key, at, letter.header.to, calm)
+            yield _Due(key, at, f"{letter.header.to}/{HANDLES[kind]}", calm)
 
 
 def _signed_at(history: History, letter: Letter, sid: str) -> int:

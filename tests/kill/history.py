@@ -72,7 +72,8 @@ class Paged:
     count: int
     repeat: bool
     at: float
-    desk: str
+    endpoint: str
+    """Desk and handle: AU/duty."""
 
 
 @dataclass(slots=True)

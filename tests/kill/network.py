@@ -16,6 +16,8 @@ from keys.repository import current_entry
 KEY = bytes(range(32))
 STAGES = (("path", 2), ("backstop", 4), ("backup", 6))
 """An emergency's ladder to AU, in seconds after it was accepted; a real one takes minutes."""
+HANDLES = {"path": "duty", "backstop": "watch", "backup": "deputy"}
+"""Whom a stage pages: each an endpoint of its own."""
 SILENCE_S = 10
 GAP_S = 1
 RELAY = """\
@@ -41,9 +43,9 @@ level = "info"
 ENDPOINT = """
 [[endpoint]]
 desk = "{desk}"
-handle = "duty"
+handle = "{handle}"
 language = "en"
-channels = [{{ kind = "webhook", url = "http://127.0.0.1:{pager}/{desk}", seconds = 1 }}]
+channels = [{{ kind = "webhook", url = "http://127.0.0.1:{pager}/{desk}/{handle}", seconds = 1 }}]
 """
 
 
@@ -64,7 +66,9 @@ class ShortWorld(World):
 
 def _short() -> dict[str, Any]:
     plain = profile("+61 2 5550 0124")
-    stages = [{"after_s": after, "kind": kind, "handles": ["duty"]} for kind, after in STAGES]
+    stages = [
+        {"after_s": after, "kind": kind, "handles": [HANDLES[kind]]} for kind, after in STAGES
+    ]
     plain["emergency"] = {"acknowledge_s": SILENCE_S, "progress_s": 1, "stages": stages}
     return plain
 
@@ -93,7 +97,11 @@ class Network:
             port=self.port,
             observed=self.observed,
         )
-        text += "".join(ENDPOINT.format(desk=desk, pager=pager) for desk in ("AU", "NZ"))
+        text += "".join(
+            ENDPOINT.format(desk=desk, handle=handle, pager=pager)
+            for desk in ("AU", "NZ")
+            for handle in HANDLES.values()
+        )
         (self.relay / "relay.toml").write_text(text)
         for desk in ("VN", "AU", "AU-B"):
             make_home(world, self.home(desk), desk, self.port)

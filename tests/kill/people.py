@@ -365,7 +365,7 @@ class Pager:
     async def start(self) -> None:
         """Listen."""
         app = web.Application()
-        app.router.add_post("/{desk}", self._take)
+        app.router.add_post("/{desk}/{handle}", self._take)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -384,7 +384,7 @@ class Pager:
                 found["count"],
                 bool(found["repeat"]),
                 SystemClock().now(),
-                request.match_info["desk"],
+                request.path.removeprefix("/"),
             )
         )
         if self.called is not None:

@@ -38,8 +38,8 @@ GIVEN_UP_S = 20
 CALLED = "while a pager is being called"
 """A point outside of every process: the pager's receiver sees to it."""
 OUTSTANDING_MAX = 48
-SHORTLY = 7
-"""Before the last deaths of the relay nobody begins what takes long."""
+SHORTLY = 5
+"""In a plan with more deaths than this nobody begins what takes long once no point is left to be reached."""
 CALM = 6
 """Looks in a row in which nothing has changed."""
 
@@ -140,7 +140,8 @@ class Story:
         await self.bury(who)
         while waiting:
             point = waiting.pop(0)
-            self.slow = self.slow and not (who == "relay" and len(waiting) < SHORTLY < len(plan))
+            if who == "relay" and len(plan) > SHORTLY:
+                self.slow = bool(point or any(waiting))
             await self._armed(who, point, tries.get(point, 0))
             life = self.lives[who]
             if not point:
