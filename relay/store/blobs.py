@@ -214,7 +214,7 @@ class Folder:
         """Make the folder (0700) and lock it; Failed (75) if another relay has it."""
         if not self.path.is_dir():
             self.path.mkdir(mode=0o700)
-            make_durable(self.path)
+        make_durable(self.path)  # an earlier start may have made it, and failed before this
         self._lock = Lock(self.path / "relay")
 
     def close(self) -> None:
