@@ -97,7 +97,7 @@ class Spool:
         try:
             for path, row in moves:
                 path.rename(self.out(row))
-            sync(self.folder / "out")
+            self._sync("out")
         except OSError as error:
             raise Failed(
                 f"The sealed attachments cannot be kept: {error.strerror}.",
@@ -112,7 +112,12 @@ class Spool:
         with self.part(row).open("rb") as file:
             os.fsync(file.fileno())
         self.part(row).rename(self.held(row))
-        sync(self.folder / "in")
+        self._sync("in")
+
+    def _sync(self, inside: str) -> None:
+        """Make names durable: those in a folder, its own, and that of the folder around both."""
+        for folder in (self.folder / inside, self.folder, self.folder.parent):
+            sync(folder)
 
     # Clearing away
 
