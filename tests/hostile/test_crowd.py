@@ -1,6 +1,7 @@
 """A thousand devices at once, and one address that wants everything: a relay in a process of its own."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -98,6 +99,37 @@ async def test_one_address_has_so_many_connections_and_no_more(
     async with asyncio.timeout(10):
         await until_let_in()
     assert await relay.number('relay_limit_hits_total{limit="connections"}') >= 1
+
+
+async def test_strangers_fill_their_lane_and_no_more(relay: Process, world: World) -> None:
+    """Forty bodies of 4 MiB from eight addresses: what the relay holds of them is the lane's 48 MiB, and not for long."""
+    honest = await relay.bystanders()
+    await honest.round()
+    memory = relay.memory()
+    size = 4 * MIB
+    head = b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+    peers = [await Peer.open(relay.port, source=f"127.0.0.{2 + n % 8}") for n in range(40)]
+    highest = memory
+
+    async def fill(peer: Peer) -> bytes:
+        nonlocal highest
+        with contextlib.suppress(ConnectionError):
+            await peer.say(head + bytes(size - 1))
+        while not said.done():
+            highest = max(highest, relay.memory())
+            await asyncio.sleep(0.05)
+        peer.close()
+        return b""
+
+    said = asyncio.ensure_future(asyncio.wait_for(peers[-1].reader.read(100), 20))
+    await honest.while_it_lasts(
+        asyncio.gather(*(fill(peer) for peer in peers[:-1]), fill(peers[-1]))
+    )
+    assert b" 503 " in said.result()
+    # Twelve bodies fit into the lane, and three of an address into its share.
+    assert await relay.number('relay_limit_hits_total{limit="body"}') >= 20
+    assert highest - memory < 48 * MIB + 32 * MIB
+    await honest.round()
 
 
 async def test_a_device_that_connects_without_end(relay: Process, world: World) -> None:

@@ -205,6 +205,13 @@ async def test_a_frame_that_breaks_the_rules_ends_the_session(
     assert '"level": "error"' not in relay.written.getvalue()
 
 
+async def test_compression_is_not_agreed_upon(relay: Running) -> None:
+    """Whatever is offered, the answer names no extension: what is packed cannot grow (and lengths tell nothing)."""
+    peer = await Peer.open(relay.relay.port)
+    offers = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-webkit-deflate-frame"
+    assert b"extensions" not in (await peer.upgrade(offers)).lower()
+
+
 async def test_the_largest_frame_in_small_parts(relay: Running, world: World) -> None:
     """4 MiB in 1 KiB parts with pings between them is one call, and is answered; empty parts cost nothing."""
     honest = await bystanders(relay)

@@ -88,6 +88,20 @@ async def only_bystanders(relay: Running) -> None:
     assert len(relay.relay.sessions) == 2
 
 
+def test_the_patience_that_is_shortened_here_is_there() -> None:
+    """What these tests replace by fractions of a second is what a real relay is given."""
+    found = (
+        app._HTTP["keepalive_timeout"],
+        app._HTTP["lingering_time"],
+        app._HTTP["auto_decompress"],
+    )
+    assert found == (gate.QUIET_S, gate.LINGER_S, False)
+    assert 0 < gate.STILL_S <= gate.SESSION_STILL_S <= 60
+    assert 0 < max(gate.QUIET_S, gate.HANDSHAKE_S, reading.PATIENCE_S, sessions.GREET_S) <= 30
+    assert 0 < api.HEARTBEAT_S <= 30
+    assert gate.SWEEP_S < gate.STILL_S
+
+
 # Who takes nothing
 
 
@@ -116,6 +130,9 @@ async def test_a_session_that_reads_nothing(relay: Running, world: World) -> Non
     await honest.while_it_lasts(ask())
     assert highest <= outgoing.OUTGOING_BYTES_MAX + 65 * len(world.files[name.decode()])
     assert hits(relay, "slow_reader") >= 1
+    assert "a slow reader was cut off" in relay.written.getvalue(), (
+        "by its own session, not by the gate"
+    )
     await only_bystanders(relay)
     peer.close()
     again, _token = await relay.connected("AU", 1)
