@@ -38,6 +38,10 @@ from relay.wire import frames
 from relay.wire.frames import Type
 
 BUSY_RETRY_S = 2
+GONE = 499
+"""The status of an answer that nobody waits for; it is never sent."""
+HANDSHAKE = ("Upgrade", "Connection", *(f"Sec-WebSocket-{one}" for one in ("Key", "Version")))
+"""Headers that aiohttp takes to be ASCII."""
 HEARTBEAT_S = 25.0
 CLOSE_S = 2.0
 
@@ -114,9 +118,11 @@ class Api:
             response = self._refusal(_foreign(ours), status=ours.status)
             if "Allow" in ours.headers:  # RFC 9110, 15.5.6
                 response.headers["Allow"] = ours.headers["Allow"]
-        except (ConnectionError, asyncio.CancelledError):
+        except asyncio.CancelledError:
             raise
-        except Exception:  # noqa: BLE001 - one call's bug must not show, nor end the others
+        except Exception as error:  # noqa: BLE001 - one call's bug must not show, nor end the others
+            if isinstance(error, ConnectionError) and _gone(request):
+                return web.Response(status=GONE)  # to nobody, and not worth a line
             self._log.exception("a call failed")
             response = self._refusal(unavailable(), status=500)
         resource = request.match_info.route.resource
@@ -250,6 +256,8 @@ class Api:
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
         self._charge(request, Call.READ)
+        if not all(request.headers.get(name, "").isascii() for name in HANDSHAKE):
+            raise Refused(Code.E_ENCODING, "The handshake of a session is not in ASCII.")
         # One byte more than allowed: aiohttp refuses what is not smaller than its limit.
         channel = web.WebSocketResponse(
             timeout=CLOSE_S,
@@ -310,6 +318,11 @@ class WebSocket:
         # A send that was given up leaves aiohttp unable to write to this connection again.
         if self._request.transport is not None:
             self._request.transport.abort()
+
+
+def _gone(request: web.Request) -> bool:
+    """Whether who called has hung up: then a broken connection is his and not ours."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _bytes(data: bytes) -> web.Response:

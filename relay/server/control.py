@@ -8,10 +8,11 @@
 """
 
 import asyncio
+import json
 import os
 import shutil
 import socket
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from relay.store.base import Store
 
 SOCKET_PATH_BYTES_MAX = 107
 """What the kernel keeps of a Unix socket's name."""
+QUESTION_BYTES_MAX = 64 * 1024
 ANSWER_S = 3600
 """A large store takes its time to be looked through."""
 
@@ -111,27 +113,48 @@ def application(
         return await _answer(doctor(store, blobs))
 
     async def post_backup(request: web.Request) -> web.Response:
-        path = (await request.json()).get("path")
-        if not isinstance(path, str) or not path.startswith("/"):
-            return web.json_response(
-                {"error": {"text": "A backup needs an absolute path.", "exit": 2}}, status=400
-            )
-        return await _answer(backup(store, Path(path), blobs))
+        return await _answer(backup(store, path_in(await request.read()), blobs))
 
-    app = web.Application()
+    app = web.Application(middlewares=[_manners], client_max_size=QUESTION_BYTES_MAX)
     app.router.add_get("/standing", get_standing)
     app.router.add_get("/doctor", get_doctor)
     app.router.add_post("/backup", post_backup)
     return app
 
 
-async def _answer(work: Any) -> web.Response:
+def path_in(body: bytes) -> Path:
+    """Read where a backup is wanted; Failed (2) for anything but an absolute path in JSON."""
     try:
-        # Not cancelled when the asking side hangs up: half a backup helps nobody.
-        return web.json_response(await asyncio.shield(asyncio.ensure_future(work)))
+        found = json.loads(body)
+        path = found["path"] if isinstance(found, dict) else None
+        if isinstance(path, str) and path.startswith("/") and "\0" not in path and path.encode():
+            return Path(path)
+    except (KeyError, ValueError, RecursionError):
+        pass
+    raise Failed("A backup needs an absolute path.", exit_code=2)
+
+
+@web.middleware
+async def _manners(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer with a sentence, whatever was asked and whatever happened."""
+    try:
+        return await handler(request)
     except Failed as failure:
-        error = {"text": failure.text, "hint": failure.hint, "exit": failure.exit_code}
-        return web.json_response({"error": error}, status=503)
+        return _sentence(failure, 400 if failure.exit_code == 2 else 503)
+    except web.HTTPException as strange:
+        return _sentence(Failed("The relay is not asked so.", exit_code=2), strange.status)
+
+
+def _sentence(failure: Failed, status: int) -> web.Response:
+    error = {"text": failure.text, "hint": failure.hint, "exit": failure.exit_code}
+    return web.json_response({"error": error}, status=status)
+
+
+async def _answer(work: Any) -> web.Response:
+    # Not cancelled when the asking side hangs up: half a backup helps nobody.
+    return web.json_response(await asyncio.shield(asyncio.ensure_future(work)))
 
 
 def listen(path: Path) -> socket.socket:
