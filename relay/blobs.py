@@ -2,13 +2,14 @@
 
 The relay knows a blob's length and hash, who put it, and which messages name it. Files and rows are
 kept by the store's room (relay.store.blobs says in which order); here is who may put how much, what
-may be named by a message, and what goes when. One process works on one folder.
+may be named by a message, and what goes when.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -79,12 +80,13 @@ class Blobs:
                 hint="It must belong to the relay's account; see [store] blobs.",
                 exit_code=73,
             ) from error
-        known = await self._rows()
-        found = await self.run(self._folder.files)
-        whole = {one.blob: one.size for one in found if not one.desk}
-        strays = whole.keys() - known.keys()
-        for blob in strays:
-            await self.run(self._folder.remove, blob)
+        async with self._together():
+            known = await self._rows()
+            found = await self.run(self._folder.files)
+            whole = {one.blob: one.size for one in found if not one.desk}
+            strays = whole.keys() - known.keys()
+            for blob in strays:
+                await self.run(self._folder.remove, blob)
         self._parts = {(one.blob, one.desk): (one.size, one.at) for one in found if one.desk}
         late = await self._drop_parts(now)
         missing = sorted(blob for blob, size in known.items() if whole.get(blob) != size)
@@ -96,6 +98,19 @@ class Blobs:
             await asyncio.gather(*(one.leave() for one in list(self._uploads.values())))
         await asyncio.to_thread(self._pool.shutdown)
         self._folder.close()
+
+    @asynccontextmanager
+    async def _together(self) -> AsyncIterator[None]:
+        """Let nobody else, here or in another relay, be between a file and its row. Not to be cancelled."""
+        async with self._turn:
+            if not self._folder.shared:
+                yield
+                return
+            await self.run(self._folder.enter)
+            try:
+                yield
+            finally:
+                await self.run(self._folder.leave)
 
     async def _rows(self) -> dict[str, int]:
         known: dict[str, int] = {}
@@ -142,11 +157,22 @@ class Blobs:
         """Return how much of a blob *desk* has put so far; 0 if nothing, or if it is whole."""
         return self._parts.get((blob, desk), (0, 0))[0]
 
+    async def look(self, blob: str, desk: str, now: int) -> int:
+        """Return the same, where another relay may have gone on with it."""
+        if self._folder.shared and (blob, desk) not in self._uploads:
+            size = await self.run(self._folder.part_size, blob, desk)
+            if size != self.offset(blob, desk):
+                self.put_down((blob, desk), size, now, None)
+        return self.offset(blob, desk)
+
     # Taking in
 
     async def again(self, blob: str, desk: str, now: int) -> bool:
         """Whether *desk* has put this blob before, and it is whole: then it is kept for another day."""
-        async with self._turn:
+        return await asyncio.shield(asyncio.ensure_future(self._again(blob, desk, now)))
+
+    async def _again(self, blob: str, desk: str, now: int) -> bool:
+        async with self._together():
             row = await self._store.blob(blob)
             if row is None or desk not in row.desks or not await self.present(row):
                 return False
@@ -166,7 +192,9 @@ class Blobs:
         mine = [one for (_blob, who), one in self._uploads.items() if who == desk]
         if len(self._uploads) >= limits.UPLOADS_MAX or len(mine) >= limits.UPLOADS_PER_DESK_MAX:
             raise busy("The relay is taking in as many attachments as it can.")
-        here = self.offset(blob, desk)
+        here = await self.look(blob, desk, now)
+        if key in self._uploads:
+            raise busy("Another call is putting this attachment.")
         if start is not None and start != here:
             raise Elsewhere("The piece does not begin where what the relay has of it ends.", here)
         upload = self._uploads[key] = Upload(self, key, total, now, whole=start is None)
@@ -233,7 +261,7 @@ class Blobs:
     async def publish(self, part: Part, key: Key, now: int) -> None:
         """Give a whole part its name, and then its row: durable when this returns."""
         blob, desk = key
-        async with self._turn:
+        async with self._together():
             try:
                 await self.run(part.publish)
             except OSError:  # it may have its name by now, and would be nobody's
@@ -267,7 +295,7 @@ class Blobs:
         if self._copying.locked():
             return 0
         async with self._copying:
-            async with self._turn:
+            async with self._together():
                 gone = await self._store.drop_blobs(now - limits.BLOB_IDLE_S, DROP_MAX)
                 for blob in gone:
                     await self.run(self._folder.remove, blob)
@@ -281,14 +309,14 @@ class Blobs:
         ]
         for key in late:
             self.put_down(key, 0, now, None)
-            await self.run(self._folder.remove_part, *key)
+            await self.run(self._folder.remove_part, *key, now - limits.BLOB_IDLE_S)
         return len(late)
 
     # For the operator
 
     async def check(self) -> list[str]:
         """Read every blob; return what is wrong as sentences."""
-        async with self._turn:
+        async with self._together():
             files = {one.blob for one in await self.run(self._folder.files) if not one.desk}
             known = await self._rows()
         found = [
@@ -324,6 +352,8 @@ class Blobs:
                 try:
                     await self.run(self._folder.copy, blob, target)
                 except (OSError, ValueError) as error:
+                    if await self._store.blob(blob) is None:
+                        continue  # another relay of the same store has let it go meanwhile
                     raise Failed(
                         f"Attachment {blob} cannot be copied to the backup: {named(error)}.",
                         hint="Run `relay doctor`; a damaged attachment is put again by its sender, or lost.",

@@ -125,7 +125,10 @@ class Upload:
                 raise busy(text) from error
 
     async def _open(self) -> None:
-        part = self._part = await self._blobs.open_part(self.key)
+        try:
+            part = self._part = await self._blobs.open_part(self.key)
+        except BlockingIOError:
+            raise busy("Another relay is taking in this attachment.") from None
         if self._whole:
             await self._blobs.run(part.restart)
         else:

@@ -11,7 +11,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,8 @@ class Place:
     blobs: Path | None = None
     """The folder of attachments; None: none are taken."""
     blob_quota: int = limits.BLOB_QUOTA_BYTES
+    several: bool = False
+    """Other instances work on the same store and the same folder of attachments."""
 
     def reachable(self, desk: str) -> frozenset[str]:
         """Return the handles of a desk that lead somewhere."""
@@ -101,8 +103,9 @@ class Place:
         """Return the attachments whose rows are in *store*; None if this place takes none."""
         if self.blobs is None:
             return None
-        room = self.room and replace(self.room, path=self.blobs / "any", ballast_bytes=0)
-        return Blobs(store, Blobfolder(self.blobs), quota=self.blob_quota, room=room)
+        folder = Blobfolder(self.blobs, shared=self.several)
+        room = self.room and self.room.earlier(self.blobs / "any")
+        return Blobs(store, folder, quota=self.blob_quota, room=room)
 
 
 class Relay:

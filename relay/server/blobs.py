@@ -110,12 +110,12 @@ class BlobDoor:
 
     async def head(self, request: web.Request) -> web.StreamResponse:
         """Say whether a blob is whole, or how much of it is here."""
-        _now, holder = self._enter(request)
+        now, holder = self._enter(request)
         blobs, blob = self._blobs(), _id(request)
         row = await blobs.readable(blob, holder.desk)
         if row is not None and await blobs.present(row):
             return web.Response(headers={**_about(row), "Content-Length": str(row.size)})
-        offset = blobs.offset(blob, holder.desk)
+        offset = await blobs.look(blob, holder.desk, now)
         if offset:
             return web.Response(status=204, headers={"Upload-Offset": str(offset)})
         raise _unknown()

@@ -81,6 +81,7 @@ def place_of(config: Config, *, version: str) -> Place:
         room=config.room,
         blobs=config.blobs,
         blob_quota=config.blob_quota,
+        several=config.redis is not None,
     )
     if listen.certificate is None or listen.key is None:
         return place

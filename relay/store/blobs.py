@@ -13,6 +13,7 @@ was not there when it was written.
 Nothing here waits for anybody: whoever calls does so on a thread.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -95,12 +96,17 @@ class Part:
     """What a desk puts of a blob, open for more. One caller at a time; the rest wait for their turn."""
 
     def __init__(self, folder: "Folder", blob: str, desk: str) -> None:
-        """Open the file, and make it if the desk has put nothing yet."""
+        """Open the file, and make it if the desk has put nothing yet; BlockingIOError if another relay has it open."""
         self._folder = folder
         self.blob = blob
         self.path = folder.path / f"{blob}.{desk}.part"
         self._turn = threading.Lock()
         self._descriptor = folder.disk.open(self.path)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise
         self.size = os.fstat(self._descriptor).st_size
         """Bytes that are here."""
         self._unsynced = 0
@@ -204,24 +210,44 @@ class Whole:
 class Folder:
     """The folder of blobs. Whoever names a blob has checked that the name is one."""
 
-    def __init__(self, path: Path, disk: Disk | None = None) -> None:
-        """Name the folder; nothing is opened."""
+    def __init__(self, path: Path, disk: Disk | None = None, *, shared: bool = False) -> None:
+        """Name the folder; nothing is opened. *shared*: several relays, over one store, work on it."""
         self.path = path
+        self.shared = shared
         self.disk = disk or Disk()
         self._lock: Lock | None = None
+        self._turn = -1
 
     def open(self) -> None:
         """Make the folder (0700) and lock it; Failed (75) if another relay has it."""
         if not self.path.is_dir():
             self.path.mkdir(mode=0o700)
         make_durable(self.path)  # an earlier start may have made it, and failed before this
-        self._lock = Lock(self.path / "relay")
+        if self.shared:
+            self._turn = os.open(
+                self.path / "turn.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
+            )
+        else:
+            self._lock = Lock(self.path / "relay")
 
     def close(self) -> None:
         """Let others have it."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+        if self._turn >= 0:
+            os.close(self._turn)
+            self._turn = -1
+
+    def enter(self) -> None:
+        """Wait until no other relay is between a file and its row, and keep them out until :meth:`leave`."""
+        if self._turn >= 0:
+            fcntl.flock(self._turn, fcntl.LOCK_EX)
+
+    def leave(self) -> None:
+        """Let the other relays go on."""
+        if self._turn >= 0:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def files(self) -> list[Found]:
         """Return what is here; other people's files are left out, and left alone."""
@@ -254,9 +280,16 @@ class Folder:
         """Remove a whole blob's file. Its row is gone by now."""
         self.disk.unlink(self.path / blob)
 
-    def remove_part(self, blob: str, desk: str) -> None:
-        """Remove what a desk has put of a blob."""
-        self.disk.unlink(self.path / f"{blob}.{desk}.part")
+    def part_size(self, blob: str, desk: str) -> int:
+        """Return how much a desk has put of a blob; 0 if nothing."""
+        return self.size(f"{blob}.{desk}.part") or 0
+
+    def remove_part(self, blob: str, desk: str, before: int) -> None:
+        """Remove what a desk has put of a blob, unless it was gone on with after *before*."""
+        path = self.path / f"{blob}.{desk}.part"
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime <= before:
+                self.disk.unlink(path)
 
     def hash(self, blob: str) -> str:
         """Return the SHA-256 of a whole blob's bytes; OSError if they cannot be read."""

@@ -8,7 +8,7 @@ Nothing is lost either way: whoever is refused keeps the message in the outbox a
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keys.errors import Code, Refused
@@ -51,6 +51,16 @@ class Room:
         """Whether *size* more bytes of new messages may be written; receipts and purges always may."""
         free, floor = self.look()
         return free - size >= floor
+
+    def earlier(self, path: Path) -> "Room":
+        """Return the disk under *path*, for what must not take the last room from messages: it is full sooner."""
+        return replace(
+            self,
+            path=path,
+            ballast_bytes=0,
+            free_bytes_min=2 * self.free_bytes_min,
+            free_percent_min=2 * self.free_percent_min,
+        )
 
     def check(self, size: int = 0) -> None:
         """Refuse (E_BUSY) what would bring *size* new bytes while the disk is nearly full."""

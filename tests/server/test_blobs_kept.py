@@ -11,12 +11,13 @@ from builders_door import NOW
 from builders_keys import World
 from builders_relay import Running, running
 
-from keys.errors import Failed
+from keys.errors import Code, Failed, Refused
 from relay.blobs import Blobs
 from relay.server import control
 from relay.store.blobs import Folder
 from relay.store.memory import MemoryStore
 from relay.store.sqlite import SqliteStore
+from relay.upload import Elsewhere
 
 DAY = 86_400
 ONE, TWO, STRAY = blob_of("one"), blob_of("two", 200_000), blob_of("stray")
@@ -229,3 +230,78 @@ async def test_an_upload_goes_on_in_the_next_life(world: World, tmp_path: Path) 
         assert (status, headers["Upload-Offset"]) == (204, "150000")
         assert (await put_piece(relay, token, TWO, 150_000, len(TWO)))[0] == 201
         assert (await get(relay, token, TWO))[1] == TWO.data
+
+
+# Several relays on one folder
+
+
+class Slow(MemoryStore):
+    """A store that can be held up while it writes a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.free = asyncio.Event(), asyncio.Event()
+
+    async def put_blob(self, blob: str, size: int, desk: str, now: int) -> None:
+        """Wait to be let go."""
+        self.asked.set()
+        await self.free.wait()
+        await super().put_blob(blob, size, desk, now)
+
+
+async def two_relays(folder: Path, store: MemoryStore) -> tuple[Blobs, Blobs]:
+    """Return the attachments of two relays over one store and one folder, started."""
+    await store.start(NOW)
+    both = [Blobs(store, Folder(folder, shared=True)) for _each in range(2)]
+    for one in both:
+        await one.start(NOW)
+    return both[0], both[1]
+
+
+async def test_an_upload_goes_on_at_another_relay(tmp_path: Path) -> None:
+    """What one relay has of a blob the other knows; never do both write it (E_BUSY)."""
+    store = MemoryStore()
+    one, two = await two_relays(tmp_path / "blobs", store)
+    upload = await one.take(TWO.id, "VN", 0, len(TWO), NOW)
+    await upload.write(TWO.data[:100_000])
+    with pytest.raises(Refused) as refused:
+        await two.take(TWO.id, "VN", await two.look(TWO.id, "VN", NOW), len(TWO), NOW)
+    assert refused.value.code is Code.E_BUSY
+    assert not await upload.end()
+    await upload.leave()
+
+    assert await two.look(TWO.id, "VN", NOW) == 100_000
+    upload = await two.take(TWO.id, "VN", 100_000, len(TWO), NOW)
+    await upload.write(TWO.data[100_000:])
+    assert await upload.end()
+    await upload.leave()
+    assert await one.held([TWO.id], "VN") == [TWO.id]
+    with pytest.raises(Elsewhere) as elsewhere:
+        await one.take(TWO.id, "VN", 100_000, len(TWO), NOW)
+    assert elsewhere.value.offset == 0
+    for relay in (one, two):
+        assert await relay.check() == []
+        await relay.stop()
+
+
+async def test_nobody_comes_between_a_file_and_its_row(tmp_path: Path) -> None:
+    """A relay that starts waits until another has written its row, and removes nothing of it."""
+    store = Slow()
+    one, two = await two_relays(tmp_path / "blobs", store)
+    await two.stop()
+    upload = await one.take(ONE.id, "VN", None, len(ONE), NOW)
+    await upload.write(ONE.data)
+    ending = asyncio.ensure_future(upload.end())
+    await store.asked.wait()
+    assert (tmp_path / "blobs" / ONE.id).exists()
+    three = Blobs(store, Folder(tmp_path / "blobs", shared=True))
+    starting = asyncio.ensure_future(three.start(NOW))
+    done, _waiting = await asyncio.wait([starting], timeout=0.2)
+    assert not done
+    store.free.set()
+    assert await ending
+    await upload.leave()
+    assert (await starting).removed == 0
+    assert await three.check() == []
+    for relay in (one, three):
+        await relay.stop()
