@@ -33,7 +33,7 @@ AGAIN_S = 3600
 KEPT_S = 30 * 86_400
 SHOWN_MAX = 20
 
-OUTBOX, POSTING, PARKED, STATEMENT, VIGIL, MAILBOX, LINE = (
+OUTBOX, POSTING, PARKED, STATEMENT, VIGIL, MAILBOX, LINE, ATTACHMENT = (
     "outbox",
     "posting",
     "parked",
@@ -41,6 +41,7 @@ OUTBOX, POSTING, PARKED, STATEMENT, VIGIL, MAILBOX, LINE = (
     "vigil",
     "mailbox",
     "line",
+    "attachment",
 )
 """What a row is of: a shelf of the archive, a place in the relay's mailbox, or the line as a whole."""
 SAYS = MappingProxyType(
@@ -52,6 +53,7 @@ SAYS = MappingProxyType(
         VIGIL: "Nobody watches over its time any more. Look at it yourself: desk sent",
         MAILBOX: "It has come in and could not be taken in. Telephone the desk that sent it.",
         LINE: "The line to the relay is begun anew.",
+        ATTACHMENT: "One of its attachments is not moved. Telephone the other desk.",
         SEED_SHELF: "A prekey's secret does not open: what was sealed for it cannot be read here.",
     }
 )

@@ -11,7 +11,7 @@ A row is written in the commit that keeps its message, and before any byte moves
 a row without its file begins anew. So a crash anywhere leaves neither an orphan nor a message without its attachment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -100,37 +100,40 @@ class Attachments:
     # What there is
 
     def of(self, sid: str) -> list[Attachment]:
-        """Return the rows of a message, in its statement's order."""
-        return self._find("sid = ?", (sid,), order="number")
+        """Return the rows of a message, in its statement's order, without what opens them."""
+        rows = self._archive.find(
+            "attachment", "sid = ?", (sid,), order="number", columns=("reason",)
+        )
+        return [_attachment({**row, "secret": b""}) for row in rows]
 
     def get(self, row: str) -> Attachment | None:
-        """Return one row."""
-        found = self._find("id = ?", (row,))
-        return found[0] if found else None
+        """Return one row, with what opens it."""
+        found = self._archive.get("attachment", row)
+        return _attachment(found) if found else None
 
-    def due(self, way: str, now: int) -> Attachment | None:
-        """Return what is to be moved next: of the most pressing message, of these the oldest."""
-        state = WAITING if way == UP else COMING
-        found = self._find(
-            "way = ? AND state = ? AND next_at <= ?",
-            (way, state, now),
-            order="rank, created, sid, number",
-            limit=1,
-        )
-        return found[0] if found else None
-
-    def next_at(self, way: str) -> int | None:
-        """Return when something is to be moved, seconds UTC; None if nothing waits."""
-        state = WAITING if way == UP else COMING
-        rows = self._archive.find(
+    def due(self, way: str, now: int, without: Collection[str] = ()) -> tuple[str, str] | None:
+        """Return row and sid of what is to be moved next: of the most pressing message, of these the oldest."""
+        found = self._archive.find(
             "attachment",
-            "way = ? AND state = ?",
-            (way, state),
-            order="next_at",
-            limit=1,
+            "way = ? AND state = ? AND next_at <= ?",
+            (way, WAITING if way == UP else COMING, now),
+            order="rank, created, sid, number",
+            limit=1 + len(without),
             columns=(),
         )
-        return int(rows[0]["next_at"]) if rows else None
+        return next(((row["id"], row["sid"]) for row in found if row["id"] not in without), None)
+
+    def next_at(self, way: str, without: Collection[str] = ()) -> int | None:
+        """Return when something is to be moved, seconds UTC; None if nothing waits but what is *without*."""
+        found = self._archive.find(
+            "attachment",
+            "way = ? AND state = ?",
+            (way, WAITING if way == UP else COMING),
+            order="next_at",
+            limit=1 + len(without),
+            columns=(),
+        )
+        return next((int(row["next_at"]) for row in found if row["id"] not in without), None)
 
     def rows(self, way: str) -> dict[str, str]:
         """Return the state of every row of one way, by its id."""
@@ -141,18 +144,16 @@ class Attachments:
         """Whether the relay has every attachment of a message that this desk sends."""
         return not self._archive.count("attachment", "sid = ? AND state = ?", (sid, WAITING))
 
-    def _find(
-        self, where: str, values: Sequence[object], *, order: str = "id", limit: int = -1
-    ) -> list[Attachment]:
-        rows = self._archive.find("attachment", where, values, order=order, limit=limit)
-        return [_attachment(row) for row in rows]
-
     # What becomes of a row
 
     def change(self, one: Attachment, *, reason: str | None = None, **clear: int | str) -> None:
         """Change columns of a row."""
         sealed = {} if reason is None else {"reason": reason.encode()}
         self._archive.change("attachment", one.row, clear, sealed)
+
+    def begin_anew(self, row: str, now: int) -> None:
+        """What was here is gone from the disk: fetch it again."""
+        self._archive.change("attachment", row, {"state": COMING, "tries": 0, "next_at": now})
 
     def put_off(self, one: Attachment, now: int, reason: str) -> None:
         """Try again later and later."""

@@ -57,34 +57,26 @@ class Downloads:
         """Return how many bytes of a blob are here."""
         return spool.size(self._spool.part(row))
 
-    def next_at(self) -> int | None:
-        """Return when a piece is to be fetched, seconds UTC; None if nothing waits."""
-        return self._attachments.next_at(DOWN)
-
     def look(self, now: int) -> None:
         """Begin anew what a row says is here and a disk does not have: a restored archive comes without its files."""
         for row, state in self._attachments.rows(DOWN).items():
-            one = self._attachments.get(row)
-            if one is None or state != HERE or spool.size(self._spool.held(row)) == one.size:
-                continue
-            with self._archive.commit():
-                self._attachments.change(one, state=COMING, tries=0, next_at=now)
+            if state == HERE and not self._spool.held(row).exists():
+                with self._archive.commit():
+                    self._attachments.begin_anew(row, now)
 
-    async def step(self, carrier: Authorized) -> tuple[bool, list[Event]]:
-        """Fetch one piece of what is most pressing; return whether there was one, and what to tell."""
+    async def step(self, one: Attachment, carrier: Authorized) -> list[Event]:
+        """Fetch one piece of an attachment; return what to tell."""
         now = self._clock.now()
-        one = self._attachments.due(DOWN, now)
-        letter = self._letters.get(one.sid) if one is not None else None
-        if one is None or letter is None:
-            return False, []
+        letter = self._letters.get(one.sid)
+        assert letter is not None, "A message and its attachments' rows are written in one commit."
         try:
-            return True, await self._move(one, letter, carrier)
+            return await self._move(one, letter, carrier)
         except Refused as refused:
-            return True, self._trouble(one, letter, now, refused)
+            return self._trouble(one, letter, now, refused)
         except OSError as error:
             with self._archive.commit():
                 self._attachments.put_off(one, now, str(error) or type(error).__name__)
-            return True, []
+            return []
 
     async def _move(self, one: Attachment, letter: Letter, carrier: Authorized) -> list[Event]:
         part, held = self._spool.part(one.row), self._spool.held(one.row)

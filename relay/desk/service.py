@@ -100,7 +100,7 @@ class Desk:
         self._downloads = Downloads(*files, self._notes, self._clock)
         self._transfers = Transfers(
             *(archive, self._spool, self._uploads, self._downloads),
-            *(self._clock, carrier, self._tell),
+            *(self._clock, self._aside, carrier, self._tell),
         )
         self._views = Views(
             *shelves, self._outbox, lives, self._vigil, enclosed=self._transfers.shown

@@ -12,6 +12,7 @@ from typing import Any
 from keys.errors import Code, Refused
 from keys.statement import b64u
 from relay.desk.archive import Archive
+from relay.desk.aside import AGAIN_S, ATTACHMENT, Aside
 from relay.desk.attachments import Attachment, Attachments, row_of, shown
 from relay.desk.carrier import Authorized, Bearer, Carrier
 from relay.desk.clock import ComparedClock
@@ -34,6 +35,7 @@ class Transfers:
         uploads: Uploads,
         downloads: Downloads,
         clock: ComparedClock,
+        aside: Aside,
         carrier: Carrier | None,
         tell: Callable[[Event], None],
     ) -> None:
@@ -43,6 +45,7 @@ class Transfers:
         self._uploads = uploads
         self._downloads = downloads
         self._clock = clock
+        self._aside = aside
         self._carrier = carrier
         self._tell = tell
         self._attachments = Attachments(archive)
@@ -74,35 +77,42 @@ class Transfers:
         carrier = Authorized(self._carrier, bearer)
         up, down = self._uploads, self._downloads
         return [
-            self._lane(self._work[UP], lambda: up.step(carrier), up.next_at, sent),
-            self._lane(self._work[DOWN], lambda: down.step(carrier), down.next_at, None),
+            self._lane(UP, lambda one: up.step(one, carrier), sent),
+            self._lane(DOWN, lambda one: down.step(one, carrier), lambda: None),
         ]
 
     async def _lane(
         self,
-        work: asyncio.Event,
-        step: Callable[[], Awaitable[tuple[bool, list[Event]]]],
-        next_at: Callable[[], int | None],
-        moved: Callable[[], None] | None,
+        way: str,
+        step: Callable[[Attachment], Awaitable[list[Event]]],
+        moved: Callable[[], None],
     ) -> None:
         while True:
-            work.clear()
-            some, events = await step()
-            for event in events:
-                self._tell(event)
-            if some:
-                if moved is not None:
-                    moved()
+            self._work[way].clear()
+            due = self._attachments.due(way, self._clock.now(), self._aside.rows(ATTACHMENT))
+            if due is None:
+                await self._rest(way)
                 continue
-            self.sweep()
-            due = next_at()
-            try:
-                async with asyncio.timeout(
-                    None if due is None else max(1, due - self._clock.now())
-                ):
-                    await work.wait()
-            except TimeoutError:
-                continue
+            row, sid = due
+            with self._aside.around(ATTACHMENT, row, sid):
+                one = self._attachments.get(row)
+                for event in await step(one) if one is not None else ():
+                    self._tell(event)
+            moved()
+
+    async def _rest(self, way: str) -> None:
+        """Tidy up, and wait until there is something to move."""
+        self.sweep()
+        aside = self._aside.rows(ATTACHMENT)
+        due = self._attachments.next_at(way, aside)
+        waits = [AGAIN_S] if aside else []
+        if due is not None:
+            waits.append(max(1, due - self._clock.now()))
+        try:
+            async with asyncio.timeout(min(waits) if waits else None):
+                await self._work[way].wait()
+        except TimeoutError:
+            return
 
     # What people see
 

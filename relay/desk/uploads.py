@@ -26,7 +26,7 @@ from relay.desk.letters import Letters
 from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
 from relay.desk.roster import TurnedDown
-from relay.desk.shelves import THERE, UP
+from relay.desk.shelves import THERE
 from relay.desk.spool import Spool
 from relay.wire import attachment
 from relay.wire.attachment import Facts
@@ -57,7 +57,8 @@ class Uploads:
         self._notes = notes
         self._clock = clock
         self._attachments = Attachments(archive)
-        self._known: dict[str, int] = {}  # by row, how much the relay has; not asked again while the line stands
+        # By row, how much the relay has; not asked again while the line stands.
+        self._known: dict[str, int] = {}
         self.moved: dict[str, int] = {}
         """The same, for whoever watches."""
 
@@ -94,32 +95,25 @@ class Uploads:
 
     # Moving
 
-    def next_at(self) -> int | None:
-        """Return when a piece is to be moved, seconds UTC; None if nothing waits."""
-        return self._attachments.next_at(UP)
-
-    async def step(self, carrier: Authorized) -> tuple[bool, list[Event]]:
-        """Move one piece of what is most pressing; return whether there was one, and what to tell."""
+    async def step(self, one: Attachment, carrier: Authorized) -> list[Event]:
+        """Move one piece of an attachment; return what to tell."""
         now = self._clock.now()
-        one = self._attachments.due(UP, now)
-        if one is None:
-            return False, []
         letter = self._letters.get(one.sid)
         if letter is None or now > letter.header.expires:
             with self._archive.commit():  # the outbox says that its time is over
                 self._attachments.release(one.sid)
                 self._outbox.uploaded(one.sid)
-            return True, []
+            return []
         try:
-            return True, await self._move(one, carrier)
+            return await self._move(one, carrier)
         except TurnedDown as refused:
             if refused.code is Code.E_TOO_LARGE:
-                return True, self._outbox.give_up(one.sid, refused)
-            return True, self._put_off(one, now, str(refused), refused.code)
+                return self._outbox.give_up(one.sid, refused)
+            return self._put_off(one, now, str(refused), refused.code)
         except Refused as refused:
-            return True, self._put_off(one, now, str(refused), refused.code)
+            return self._put_off(one, now, str(refused), refused.code)
         except OSError as error:
-            return True, self._put_off(one, now, str(error) or type(error).__name__, None)
+            return self._put_off(one, now, str(error) or type(error).__name__, None)
 
     async def _move(self, one: Attachment, carrier: Authorized) -> list[Event]:
         at = self._known.get(one.row)

@@ -735,3 +735,52 @@ def test_without_a_carrier_messages_go_and_files_wait(tmp_path: Path) -> None:
         assert await au.states(sent["statement"]) == ["coming", "coming"]
 
     attached(story, tmp_path)
+
+
+def test_a_fault_of_our_own_stops_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of this program's own with one attachment leaves that one alone; everything else goes on (aside.py)."""
+
+    async def story(stage: AttachedStage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+        move = downloads.Downloads._move
+
+        async def broken(self: Any, one: Any, *more: Any) -> Any:
+            if one.number == 0:
+                raise ZeroDivisionError
+            return await move(self, one, *more)
+
+        monkeypatch.setattr(downloads.Downloads, "_move", broken)
+        sent = await vn.send_with("AU", FILES)
+        await vn.desk.wait(sent["statement"], "delivered", 60)
+        await au.until_states(sent["statement"], "coming", "here")
+        (told,) = au.told("aside")
+        assert told["msg"] == sent["statement"]
+        assert "ZeroDivisionError" in told["reason"]
+        other = await vn.send("AU")
+        await vn.desk.wait(other["msg"], "delivered", 60)
+        monkeypatch.setattr(downloads.Downloads, "_move", move)
+        await stage.clock.sleep(3700)
+        await au.until_states(sent["statement"], "here", "here")
+        assert (await au.desk.status())["aside"] == []
+
+    attached(story, tmp_path)
+
+
+def test_a_row_that_rotted_stops_itself_alone(tmp_path: Path) -> None:
+    """A row whose sealed bytes rotted is set aside; the other file goes out, and the desk stays up."""
+
+    async def story(stage: AttachedStage) -> None:
+        vn = await stage.seat("VN")
+        await stage.seat("AU")
+        vn.carrier.before = _refuse("HEAD", "PUT")
+        sent = await vn.send_with("AU", FILES)
+        with vn.archive.commit():
+            vn.archive._run("UPDATE attachment SET secret = x'00' WHERE number = 0")
+        vn.carrier.before = None
+        await vn.until(lambda: vn.told("aside"))
+        await vn.until_states(sent["statement"], "waiting", "there")
+        assert (await vn.desk.inbox(all=True))["messages"]
+        bare = await vn.send("AU")
+        await vn.desk.wait(bare["msg"], "delivered", 60)
+
+    attached(story, tmp_path)
