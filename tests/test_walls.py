@@ -228,6 +228,7 @@ def test_every_room_of_relay_has_taken_a_side() -> None:
     neutral = {
         "__init__",
         "cli",
+        "clustered",
         "config",
         "core",
         "desk",
