@@ -1,8 +1,9 @@
 # shellcheck shell=sh
-# Sourced after bootstrap.sh, not run: puts prometheus, promtool, alertmanager and amtool into POC24_BIN, as links.
+# Sourced after bootstrap.sh, not run: puts prometheus, promtool, alertmanager, amtool and redis-server into POC24_BIN,
+# as links.
 #
 # What the reader may set:
-#   POC24_PROMETHEUS, POC24_PROMTOOL, POC24_ALERTMANAGER, POC24_AMTOOL   programs to use
+#   POC24_PROMETHEUS, POC24_PROMTOOL, POC24_ALERTMANAGER, POC24_AMTOOL, POC24_REDIS   programs to use
 #   POC24_CACHE                                                          where unpacked ones are kept
 #                                       (otherwise ~/.cache/poc24; without a home, in the environment's own folder)
 #
@@ -22,7 +23,7 @@ poc24_link() {  # poc24_link NAME PROGRAM
 poc24_find() {  # poc24_find NAME GIVEN OTHER_NAME : link it, or fail
     if [ -n "$2" ]; then
         poc24_link "$1" "$2" || poc24_stop 69 "$2 is not a $1 that runs here." \
-            "Name another, or unset POC24_$(echo "$1" | tr '[:lower:]' '[:upper:]') to have one found."
+            "Name another, or unset POC24_$(echo "${1%-server}" | tr '[:lower:]' '[:upper:]') to have one found."
         return 0
     fi
     [ ! -x "$POC24_BIN/$1" ] || return 0
@@ -33,7 +34,8 @@ poc24_find_operators() {
     poc24_find prometheus "${POC24_PROMETHEUS:-}" prometheus &&
         poc24_find promtool "${POC24_PROMTOOL:-}" promtool &&
         poc24_find alertmanager "${POC24_ALERTMANAGER:-}" prometheus-alertmanager &&
-        poc24_find amtool "${POC24_AMTOOL:-}" amtool
+        poc24_find amtool "${POC24_AMTOOL:-}" amtool &&
+        poc24_find redis-server "${POC24_REDIS:-}" redis-server
 }
 
 poc24_apt() {  # as apt-get, with lists and files of its own in $poc24_work; what it says is shown only when it failed
@@ -74,13 +76,27 @@ poc24_keep_alertmanager() {  # poc24_keep_alertmanager ROOT
     poc24_keep "$1/alertmanager" alertmanager
 }
 
+poc24_keep_redis() {  # poc24_keep_redis ROOT : the server is one program with its checkers; its libraries lie beside it
+    mkdir -p "$poc24_kept/redis-libraries"
+    for poc24_file in "$1"/usr/lib/*/*.so.* "$1"/lib/*/*.so.*; do
+        [ ! -f "$poc24_file" ] || cp -P "$poc24_file" "$poc24_kept/redis-libraries/"
+    done
+    cp "$1/usr/bin/redis-check-rdb" "$1/redis-server.real"
+    {
+        echo "#!/bin/sh"
+        echo "LD_LIBRARY_PATH='$poc24_kept/redis-libraries' exec '$poc24_kept/redis-server.real' \"\$@\""
+    } >"$1/redis-server"
+    poc24_keep "$1/redis-server.real" redis-server.real
+    poc24_keep "$1/redis-server" redis-server
+}
+
 poc24_unpack_operators() {
     for poc24_name in apt-get dpkg-deb; do
         command -v "$poc24_name" >/dev/null 2>&1 || poc24_stop 69 \
-            "Prometheus and Alertmanager are missing, and there is no apt to fetch them with. Install both, then type:" \
-            "  POC24_PROMETHEUS=/path/to/prometheus POC24_PROMTOOL=/path/to/promtool POC24_ALERTMANAGER=/path/to/alertmanager POC24_AMTOOL=/path/to/amtool sh $0"
+            "Prometheus, Alertmanager or Redis is missing, and there is no apt to fetch it with. Install all three, then type:" \
+            "  POC24_PROMETHEUS=/path/to/prometheus POC24_PROMTOOL=/path/to/promtool POC24_ALERTMANAGER=/path/to/alertmanager POC24_AMTOOL=/path/to/amtool POC24_REDIS=/path/to/redis-server sh $0"
     done
-    poc24_say "unpacking Debian's prometheus and alertmanager into $poc24_kept ..."
+    poc24_say "unpacking Debian's prometheus, alertmanager and redis into $poc24_kept ..."
     poc24_work=$(mktemp -d) || poc24_stop 73 "There is no room for a temporary folder."
     mkdir -p "$poc24_work/state/lists/partial" "$poc24_work/cache/archives/partial"
     cat >"$poc24_work/apt.conf" <<CONF
@@ -89,18 +105,20 @@ Dir::State::status "/var/lib/dpkg/status";
 Dir::Cache "$poc24_work/cache";
 APT::Sandbox::User "root";
 CONF
-    if poc24_apt update && poc24_apt download prometheus prometheus-alertmanager && poc24_extract; then
+    if poc24_apt update && poc24_apt download prometheus prometheus-alertmanager \
+        redis-tools libjemalloc2 liblzf1 libatomic1 && poc24_extract; then
         poc24_keep "$poc24_work/root/usr/bin/prometheus" prometheus
         poc24_keep "$poc24_work/root/usr/bin/promtool" promtool
         poc24_keep "$poc24_work/root/usr/bin/amtool" amtool
         poc24_keep_alertmanager "$poc24_work/root"
+        poc24_keep_redis "$poc24_work/root"
         rm -rf "$poc24_work"
         return 0
     fi
     rm -rf "$poc24_work"
-    poc24_stop 69 "The packages prometheus and prometheus-alertmanager could not be fetched; see above." \
+    poc24_stop 69 "The packages prometheus, prometheus-alertmanager and redis-tools could not be fetched; see above." \
         "Where apt works, this installs them as services:" \
-        "  sudo apt-get update && sudo apt-get install -y --no-install-recommends prometheus prometheus-alertmanager"
+        "  sudo apt-get update && sudo apt-get install -y --no-install-recommends prometheus prometheus-alertmanager redis-server"
 }
 
 poc24_operators() {
@@ -120,7 +138,7 @@ poc24_operators() {
     }
     poc24_unpack_operators
     poc24_find_operators || poc24_stop 69 "What was unpacked into $poc24_kept does not run here." \
-        "Name programs that do: POC24_PROMETHEUS, POC24_PROMTOOL, POC24_ALERTMANAGER, POC24_AMTOOL."
+        "Name programs that do: POC24_PROMETHEUS, POC24_PROMTOOL, POC24_ALERTMANAGER, POC24_AMTOOL, POC24_REDIS."
 }
 
 poc24_operators

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from functools import cache
@@ -39,7 +40,9 @@ def program(kind: str) -> str:
         folder = Path(spec.origin).parent / "_binaries"
         (found,) = [one for one in folder.rglob("valkey-server*") if os.access(one, os.X_OK)]
         return str(found)
-    found_ = os.environ.get("POC24_REDIS") or shutil.which("redis-server")
+    beside = str(Path(sys.executable).parent)  # where tests/run.sh puts it
+    path = os.pathsep.join([beside, os.environ.get("PATH", "")])
+    found_ = os.environ.get("POC24_REDIS") or shutil.which("redis-server", path=path)
     if not found_:
         raise RuntimeError("redis-server is missing. Type: sh tests/run.sh, which unpacks it")
     return found_

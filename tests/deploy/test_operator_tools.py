@@ -9,11 +9,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHELL = shutil.which("dash") or shutil.which("sh") or "/bin/sh"
 TOOLS = ("cat", "chmod", "cp", "mv", "rm", "ln", "mkdir", "mktemp", "sed", "tr")
-PROGRAMS = ("prometheus", "promtool", "alertmanager", "amtool")
+PROGRAMS = ("prometheus", "promtool", "alertmanager", "amtool", "redis-server")
 DOWNLOAD = 'case $* in *download*) : >"$PWD/a.deb";; esac'
 UNPACK = """\
 mkdir -p "$3/usr/bin"
-for name in prometheus promtool prometheus-alertmanager amtool; do
+for name in prometheus promtool prometheus-alertmanager amtool redis-check-rdb; do
     printf '#!%s\\n' "$SHELL" >"$3/usr/bin/$name"
     chmod 755 "$3/usr/bin/$name"
 done
@@ -145,7 +145,7 @@ def test_without_a_home_the_environment_keeps_them(
 
 def test_what_is_installed_is_used(machine: Machine) -> None:
     """Programs of the system come before a download, by Debian's name for one of them too."""
-    for name in ("prometheus", "promtool", "prometheus-alertmanager", "amtool"):
+    for name in ("prometheus", "promtool", "prometheus-alertmanager", "amtool", "redis-server"):
         machine.program(machine.path / name)
 
     assert machine.find().returncode == 0
@@ -170,7 +170,7 @@ def test_without_apt_the_line_to_type_is_printed(machine: Machine) -> None:
 
     assert done.returncode == 69
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("  ")]
-    assert all(f"POC24_{name.upper()}=" in line for name in PROGRAMS)
+    assert all(f"POC24_{name.removesuffix('-server').upper()}=" in line for name in PROGRAMS)
 
 
 def test_without_a_network_apts_own_words_and_the_line_are_printed(machine: Machine) -> None:
