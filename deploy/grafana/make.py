@@ -321,7 +321,7 @@ RELAY = (
         "Open files",
         "timeseries",
         "none",
-        "One for each connection. Near the limit of the service: raise LimitNOFILE.",
+        "One for each connection. Near the limit of the service: runbook, RelayFilesShort.",
         (('process_open_fds{job="$job"}', "{{instance}}"),),
     ),
 )
@@ -334,6 +334,17 @@ STORE = (
         "One sync of the disk each. Above 0.1 s: another program uses the disk, or it is failing.",
         ((share("relay_store_transaction_seconds", 0.99, "op"), "{{op}} p99"),),
         bad=0.1,
+    ),
+    Panel(
+        "Room on the disk",
+        "timeseries",
+        "bytes",
+        "Below the floor new messages are refused: runbook, RelayDiskNearlyFull. Ballast 0: it has been given up.",
+        (
+            ('relay_store_free_bytes{job="$job"}', "{{instance}} free"),
+            ('relay_store_floor_bytes{job="$job"}', "{{instance}} floor"),
+            ('relay_store_ballast_bytes{job="$job"}', "{{instance}} ballast"),
+        ),
     ),
     Panel(
         "Writes with unknown outcome",
