@@ -112,7 +112,7 @@ def page_of(rows: Sequence[PageRow], language: str, now: int, *, repeat: bool) -
         desk=rows[0].desk,
         priority=min((row.priority for row in rows), key=page_rank),
         mode=min((row.mode for row in rows), key=MODES.index),
-        count=min(len(rows), PAGE_COUNT_MAX),
+        count=min(len({row.msg for row in rows}), PAGE_COUNT_MAX),
         oldest=min(max(0, now - min(row.created for row in rows)) // 60, PAGE_MINUTES_MAX),
         repeat=repeat,
         language=language,

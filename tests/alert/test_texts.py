@@ -72,7 +72,7 @@ def row(number: int, **changes: object) -> PageRow:
     """Return a row of the outbox."""
     plain: dict[str, object] = {
         "id": f"{number:064x}",
-        "msg": "aa" * 32,
+        "msg": f"{number:064x}",
         "desk": "AU",
         "handle": "duty",
         "stage": 0,
@@ -95,6 +95,12 @@ def test_a_digest_speaks_for_its_members() -> None:
     assert page.key not in {one.id for one in rows}
     assert page.key != key_of([one.id for one in rows[:2]])
     assert page_of(rows[:1], "en", 1000, repeat=False).key == rows[0].id
+
+
+def test_a_request_counts_once() -> None:
+    """Two stages of one request that waited together are one request that waits, and that is what a person is told."""
+    both = [row(1), row(2, msg=row(1).msg, stage=1, kind="backstop")]
+    assert page_of(both, "en", 1000, repeat=False).count == 1
 
 
 def test_numbers_stay_within_their_places() -> None:

@@ -56,6 +56,7 @@ def send_without_outbox(patch: pytest.MonkeyPatch) -> None:
         expected: int,
         kept: Sequence[Kept],
         envelope: bytes | None = None,
+        blobs: Sequence[str] = (),
     ) -> Committed | None:
         store = self.store
         later: list[PageRow] = []
@@ -72,7 +73,7 @@ def send_without_outbox(patch: pytest.MonkeyPatch) -> None:
 
         self.store = cast("Store", Without())
         try:
-            done = await commit(self, outcome, expected, kept, envelope)
+            done = await commit(self, outcome, expected, kept, envelope, blobs)
         finally:
             self.store = store
         stored = await store.load(outcome.message.msg) if done and later else None
