@@ -92,6 +92,8 @@ class Place:
     blobs: Path | None = None
     """The folder of attachments; None: none are taken."""
     blob_quota: int = limits.BLOB_QUOTA_BYTES
+    safety: str = "embedded: one file; lost is only what this machine's disk loses"
+    """Where things are kept, and what could still be lost: said at /readyz."""
     several: bool = False
     """Other instances work on the same store and the same folder of attachments."""
 
@@ -350,7 +352,7 @@ class Relay:
             )
         if 0 < self.place.tls_expires < now:
             warnings.append("the TLS certificate is past its date")
-        return Health(tuple(reasons), tuple(warnings))
+        return Health(tuple(reasons), tuple(warnings), self.place.safety)
 
     def _other_key(self) -> list[str]:
         """Desks check the evidence key: one that is not in the directory signs for nobody."""

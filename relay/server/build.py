@@ -21,6 +21,7 @@ from relay.server.clock import Clock
 from relay.server.gate import raise_files
 from relay.server.rates import Call
 from relay.server.source import read_pack
+from relay.store import redis_place
 from relay.store.base import Store
 from relay.store.place import FREE_BYTES_MIN
 from relay.store.sqlite import SqliteStore
@@ -83,6 +84,8 @@ def place_of(config: Config, *, version: str) -> Place:
         blob_quota=config.blob_quota,
         several=config.redis is not None,
     )
+    if config.redis is not None:
+        place = replace(place, safety=redis_place.said(config.redis))
     if listen.certificate is None or listen.key is None:
         return place
     context = tls.context(listen.certificate, listen.key)

@@ -17,6 +17,8 @@ class Health:
 
     reasons: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    store: str = ""
+    """Where things are kept, and what could still be lost."""
 
 
 def application(
@@ -34,6 +36,7 @@ def application(
             "ready": not found.reasons,
             "reasons": list(found.reasons),
             "warnings": list(found.warnings),
+            "store": found.store,
         }
         return web.json_response(body, status=503 if found.reasons else 200)
 

@@ -30,6 +30,19 @@ def replicas(count: int, level: str) -> Replicas:
     return Replicas(count, count if level == STRICT else min(count, 1))
 
 
+def level(copies: Replicas) -> str:
+    """Return the level of safety that a number of copies makes."""
+    return STRICT if copies.wait == copies.promotable else AVAILABLE
+
+
+def said(place: "Place") -> str:
+    """Return where things are kept and what could still be lost, in a sentence for /readyz."""
+    if not place.replicas.promotable:
+        return "redis, without replicas: what its disk loses comes back from the journals of the instances"
+    found = level(place.replicas)
+    return f"redis, {found}: {LEVELS[found]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where Redis is. With *sentinels* the master is asked for by *name*; else *address* is it."""

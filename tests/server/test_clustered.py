@@ -7,7 +7,7 @@ import pytest
 
 from keys.errors import Failed
 from relay.config import Config, parse
-from relay.store.redis_place import LEVELS, Replicas
+from relay.store.redis_place import LEVELS, Replicas, said
 
 LEAST: dict[str, Any] = {
     "relay": {"service": "poc24-test", "instance": "relay.test/1"},
@@ -41,6 +41,7 @@ def test_the_levels_are_how_many_copies_a_write_waits_for() -> None:
         place = read(replicas=count, level=level).redis
         assert place is not None
         assert place.replicas == Replicas(count, wait)
+        assert ("without replicas" if count == 0 else level) in said(place)
 
 
 def test_servers_and_names() -> None:
