@@ -179,8 +179,12 @@ class Blobs:
             await self._store.put_blob(blob, row.size, desk, now)
             return True
 
-    async def take(self, blob: str, desk: str, start: int | None, total: int, now: int) -> Upload:
+    async def take(
+        self, blob: str, desk: str, start: int | None, total: int, now: int, promised: int = 0
+    ) -> Upload:
         """Begin to take in a body: the whole blob (*start* None), or a piece of it from byte *start*.
+
+        *promised* is the quota that the network gives each desk, whatever this relay's operator has set.
 
         Whoever calls ends it with :meth:`Upload.leave`, whatever happens. Refused: E_TOO_LARGE or E_ENCODING
         (no blob has that length), E_BUSY (too much at once; the disk), E_RATE (the quota), Elsewhere.
@@ -199,14 +203,14 @@ class Blobs:
             raise Elsewhere("The piece does not begin where what the relay has of it ends.", here)
         upload = self._uploads[key] = Upload(self, key, total, now, whole=start is None)
         try:
-            await self._admit(upload, mine)
+            await self._admit(upload, mine, max(self._quota, promised))
             await upload.open()
         except BaseException:
             await upload.leave()
             raise
         return upload
 
-    async def _admit(self, upload: Upload, mine: Sequence[Upload]) -> None:
+    async def _admit(self, upload: Upload, mine: Sequence[Upload], quota: int) -> None:
         blob, desk = upload.key
         row = await self._store.blob(blob)
         used = await self._store.blob_bytes(desk)
@@ -221,10 +225,10 @@ class Blobs:
             )
         under_way = sum(one.total for one in mine)
         used += under_way + sum(self.offset(*key) for key in parts if key not in self._uploads)
-        if used + upload.total > self._quota:
+        if used + upload.total > quota:
             raise Refused(
                 Code.E_RATE,
-                f"The attachments of {desk} at this relay would exceed its quota of {self._quota} bytes.",
+                f"The attachments of {desk} at this relay would exceed its quota of {quota} bytes.",
                 hint="Room comes back as messages end: a month after a case is closed, a day after an"
                 " attachment that was never sent.",
             )

@@ -22,6 +22,7 @@ from keys.errors import Code, Refused
 from relay import errors
 from relay.blobs import Blobs
 from relay.core import limits
+from relay.exchange import Exchange
 from relay.server.auth import Holder
 from relay.server.clock import Clock
 from relay.server.gate import Visitor
@@ -37,6 +38,8 @@ WINDOW_S = 30.0
 WINDOW_BYTES = 60 * 1024
 """So much of a body must come in so many seconds: 2 KiB a second. What has come is kept, so a bad line gets on."""
 
+QUOTA = "blob_quota_bytes"
+"""The limit of network.json that says what every relay gives a desk at least."""
 _ID = re.compile(r"[0-9a-f]{64}")
 _PIECE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
@@ -52,18 +55,16 @@ async def wait_for_body(_request: web.Request) -> None:
 class BlobDoor:
     """The three calls about blobs."""
 
-    def __init__(
-        self, blobs: Callable[[], Blobs | None], enter: Enter, clock: Clock, metrics: Metrics
-    ) -> None:
-        """Stand before *blobs*; *enter* knows who calls."""
-        self._found = blobs
+    def __init__(self, exchange: Exchange, enter: Enter, clock: Clock, metrics: Metrics) -> None:
+        """Stand before the blobs of *exchange*; *enter* knows who calls."""
+        self._exchange = exchange
         self._enter = enter
         self._clock = clock
         self._metrics = metrics
         self._reading: Counter[str] = Counter()
 
     def _blobs(self) -> Blobs:
-        blobs = self._found()
+        blobs = self._exchange.blobs
         if blobs is None:
             raise Refused(Code.E_UNKNOWN, "This relay takes no attachments.")
         return blobs
@@ -72,8 +73,9 @@ class BlobDoor:
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         """Take in a blob, or a piece of one."""
+        now, holder = self._enter(request)
         try:
-            return await self._put(request)
+            return await self._put(request, holder.desk, now)
         except Refused as refused:
             self._metrics.uploaded("refused")
             if refused.code is Code.E_RATE:
@@ -88,14 +90,14 @@ class BlobDoor:
             self._metrics.uploaded("broken")
             raise Refused(Code.E_ENCODING, "The line broke in the middle of the body.") from None
 
-    async def _put(self, request: web.Request) -> web.StreamResponse:
-        now, holder = self._enter(request)
+    async def _put(self, request: web.Request, desk: str, now: int) -> web.StreamResponse:
         blobs, blob = self._blobs(), _id(request)
         start, length, total = _announced(request)
-        if await blobs.again(blob, holder.desk, now):
+        if await blobs.again(blob, desk, now):
             self._metrics.uploaded("known")
             return _answer(200)
-        upload = await blobs.take(blob, holder.desk, start, total, now)
+        promised = self._exchange.directory.network.limits.get(QUOTA, 0)
+        upload = await blobs.take(blob, desk, start, total, now, promised)
         try:
             await _receive(request, upload, length, self._metrics)
             whole = await upload.end()
@@ -104,7 +106,7 @@ class BlobDoor:
         self._metrics.uploaded("whole" if whole else "piece")
         if whole:
             return _answer(201)
-        return _answer(202, {"Upload-Offset": str(blobs.offset(blob, holder.desk))})
+        return _answer(202, {"Upload-Offset": str(blobs.offset(blob, desk))})
 
     # Out
 

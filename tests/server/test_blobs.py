@@ -445,6 +445,24 @@ async def test_a_desk_has_a_quota(world: World, tmp_path: Path) -> None:
         ] == 429  # whole at another desk: its own all the same
 
 
+async def test_the_network_promises_a_quota(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What network.json gives each desk, an operator cannot make less (11.14)."""
+    async with running(world, blobs=tmp_path / "blobs", blob_quota=len(SMALL) - 1) as relay:
+        _device, token = await relay.connected("VN")
+        assert (await put(relay, token, SMALL))[0] == 429
+        given = dict(relay.relay.exchange.directory.network.limits)
+        network = replace(
+            relay.relay.exchange.directory.network,
+            limits={**given, "blob_quota_bytes": len(SMALL)},
+        )
+        directory = replace(relay.relay.exchange.directory, network=network)
+        monkeypatch.setattr(type(relay.relay.exchange), "directory", directory)
+        assert (await put(relay, token, SMALL))[0] == 201
+        assert (await put(relay, token, LARGE))[0] == 429
+
+
 async def test_a_disk_that_is_nearly_full(world: World, tmp_path: Path) -> None:
     """No room, no attachment (503); what was begun is kept, and goes on when there is room."""
     full = [False]
