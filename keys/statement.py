@@ -50,11 +50,41 @@ _ENCODER = json.JSONEncoder(
 )
 
 
+def _whole() -> Callable[[object], str]:
+    """Return what encodes a value in one go: the standard library builds its C encoder anew for every call."""
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    escape = json.encoder.encode_basestring
+    if make is None:
+        return _ENCODER.encode
+    try:
+        encoder = make(None, _ENCODER.default, escape, None, ":", ",", True, False, False)
+        if "".join(encoder({"b": [1, "\u00e9"], "a": True}, 0)) != '{"a":true,"b":[1,"\u00e9"]}':
+            return _ENCODER.encode
+    except (TypeError, ValueError):  # another Python, with another inside
+        return _ENCODER.encode
+    return lambda value: "".join(encoder(value, 0))
+
+
+_encode = _whole()
+
+
 def _dump(value: object) -> bytes:
     try:
-        return _ENCODER.encode(value).encode()
+        return _encode(value).encode()
     except UnicodeEncodeError:
         _refuse("a lone surrogate")
+
+
+_KEYS_KEPT_MAX = 1024
+_keys: set[str] = set()
+"""Keys that were found to be right; there are some hundred in this protocol."""
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or not _KEY.match(key):
+        _refuse("a key that is not [a-z][a-z0-9_]{0,31}")
+    if len(_keys) < _KEYS_KEPT_MAX:
+        _keys.add(str(key))
 
 
 def _check(value: object, depth: int) -> None:
@@ -68,9 +98,10 @@ def _check(value: object, depth: int) -> None:
         _refuse(f"nesting deeper than {JSON_DEPTH_MAX}")
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if not isinstance(key, str) or not _KEY.match(key):
-                _refuse("a key that is not [a-z][a-z0-9_]{0,31}")
-            _check(inner, depth + 1)
+            if key not in _keys:
+                _check_key(key)
+            if type(inner) is not str:
+                _check(inner, depth + 1)
     elif isinstance(value, list | tuple):
         for inner in value:
             _check(inner, depth + 1)
@@ -178,14 +209,23 @@ def make(kind: str, fields: Mapping[str, Any], signer: Signer) -> Statement:
     """Sign *fields* as a statement of *kind*; ``v`` and ``signer`` are added here."""
     payload = encode({**fields, "v": 1, "signer": signer.kid})
     signed = pae(kind, payload)
-    wire = _dump(
-        {
-            "payload": b64u(payload),
-            "payloadType": payload_type(kind),
-            "signatures": [{"keyid": signer.kid, "sig": b64u(signer.sign(signed))}],
-        }
-    )
+    wire = _one(kind, b64u(payload), signer.kid, b64u(signer.sign(signed)))
     return Statement(kind, signer.kid, dict(fields), suite.sha256(signed).hex(), wire)
+
+
+def _one(kind: str, payload: str, keyid: str, sig: str) -> bytes:
+    """Return the one encoding of a statement with one signature, whose parts need no escapes."""
+    return (
+        f'{{"payload":"{payload}","payloadType":"{payload_type(kind)}",'
+        f'"signatures":[{{"keyid":"{keyid}","sig":"{sig}"}}]}}'
+    ).encode()
+
+
+_ONE = re.compile(
+    rb'\{"payload":"([A-Za-z0-9_-]*)","payloadType":"application/vnd\.poc24\.([a-z_]{1,32})\.v1\+json",'
+    rb'"signatures":\[\{"keyid":"([0-9a-f]{64})","sig":"([A-Za-z0-9_-]*)"\}\]\}'
+)
+"""The one encoding of a statement with one signature; whatever it does not match is read the long way, to say why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +249,9 @@ def peek(wire: bytes, *, limit: int = STATEMENT_BYTES_MAX, signatures_max: int =
         raise Refused(
             Code.E_TOO_LARGE, f"The statement has {len(wire)} bytes; the limit is {limit}."
         )
+    if found := _ONE.fullmatch(wire):
+        plain, named, keyid, sig = (part.decode("ascii") for part in found.groups())
+        return Peeked(named, unb64u(plain), ((keyid, unb64u(sig)),))
     try:
         outer = _DECODER.decode(wire.decode("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError):

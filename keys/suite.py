@@ -139,6 +139,7 @@ def verify(public: bytes, message: bytes, signature: bytes) -> None:
         ) from None
 
 
+@lru_cache(maxsize=8192)
 def kid_of(public: bytes) -> str:
     """Return the key identifier of an Ed25519 public key: 64 hex digits (PROTOCOL 5)."""
     return sha256(LABEL_ED25519 + public).hex()

@@ -8,7 +8,6 @@ Nothing here is remembered that the store could not give again: the caches may b
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 from keys.directory import Directory, Member, Trusted
 from keys.errors import Code, Failed, Refused
@@ -302,19 +301,10 @@ class Exchange:
             return self._ledger.holds(delivery.msg)
         return self._ledger.recent.statement(delivery.ref) is not None
 
-    async def notification(self, msg: str) -> dict[str, Any] | None:
-        """Return what a NOTIFY says of a message besides its place (PROTOCOL 12): nothing that the header does not."""
+    async def origin(self, msg: str) -> Accepted | None:
+        """Return where a message came from: what a NOTIFY says of it is in its header (PROTOCOL 12)."""
         known = await self._ledger.load(msg)
-        if known is None:
-            return None
-        origin = known.message.origin
-        return {
-            "msg": msg,
-            "to": origin.to,
-            "from": origin.sender,
-            "priority": origin.priority,
-            "mode": origin.mode,
-        }
+        return known.message.origin if known else None
 
     async def statement(self, sid: str) -> bytes | None:
         """Return a kept statement's bytes."""

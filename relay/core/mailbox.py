@@ -4,7 +4,7 @@ The mailbox is a dense sequence per desk within a store's epoch. A device keeps 
 keeps nothing per device, so a lost connection, a new instance or a restored store cost a repeat and never a gap.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 WINDOW_MAX = 16
 """Entries on their way to one device that it has not confirmed yet."""
@@ -40,8 +40,8 @@ class Window:
 
     def push(self, seq: int) -> "Window":
         """Note that everything up to *seq* was pushed."""
-        return replace(self, sent=max(self.sent, seq))
+        return Window(max(self.sent, seq), self.seen, self.limit)
 
     def confirm(self, seq: int) -> "Window":
         """Note the device's word that it has kept everything up to *seq*; it cannot confirm what was not pushed."""
-        return replace(self, seen=max(self.seen, min(seq, self.sent)))
+        return Window(self.sent, max(self.seen, min(seq, self.sent)), self.limit)

@@ -6,6 +6,7 @@ are closed lists. A moment is a timestamp, not an age; 0 means that there is not
 
 import platform
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
@@ -84,6 +85,7 @@ class Metrics(Machine):
         self._register_messages()
         self._register_ladders()
         self._register_pages()
+        self._show()
 
     def _register_messages(self) -> None:
         what = "Messages taken responsibility for"
@@ -195,7 +197,6 @@ class Metrics(Machine):
     def moved(self, before: Message | None, after: Message) -> None:
         """Take in one committed step of a message; *before* None if it is new."""
         self.census.move(before, after)
-        self._show(after.origin.priority)
         for kind, result in census.notices(before, after):
             self._notices[kind, result].inc()
         for sli, met in census.outcomes(before, after):
@@ -204,13 +205,20 @@ class Metrics(Machine):
     def entered(self, message: Message) -> None:
         """Take up a message that was open before this process began."""
         self.census.enter(message)
-        self._show(message.origin.priority)
 
-    def _show(self, priority: str) -> None:
-        for state in census.STATES:
-            self._open[priority, state].set(self.census.open[priority, state])
-        self._oldest[priority,].set(self.census.oldest(priority))
-        self._exhausted_open[priority,].set(self.census.exhausted[priority])
+    def _show(self) -> None:
+        """Have the census looked at for each scrape, and not for each step of a message."""
+        for priority in PRIORITIES:
+            for state in census.STATES:
+                self._open[priority, state].set_function(partial(self._count, priority, state))
+            self._oldest[priority,].set_function(partial(self.census.oldest, priority))
+            self._exhausted_open[priority,].set_function(partial(self._ended, priority))
+
+    def _count(self, priority: str, state: str) -> int:
+        return self.census.open[priority, state]
+
+    def _ended(self, priority: str) -> int:
+        return self.census.exhausted[priority]
 
     # What the pager reports (relay.alert.pager.Meter)
 

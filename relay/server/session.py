@@ -161,7 +161,8 @@ class Session:
     async def _read(self) -> None:
         for turn in itertools.count(1):
             await self._out.room()
-            await self._slot.wait()
+            if not self._slot.is_set():
+                await self._slot.wait()
             data = await self._socket.receive()
             if data is None:
                 return
@@ -266,10 +267,11 @@ class Session:
         return frames.answer(Type.RESUME, {"epoch": store.epoch, "seq": start, "head": head})
 
     def _seen(self, body: bytes) -> None:
-        seen = frames.unpack(Type.SEEN, body)
-        if self._window is not None and seen["epoch"] == self._hall.exchange.store.epoch:
-            self._window = self._window.confirm(seen["seq"])
-            self._hint.set()
+        epoch, seq = frames.seen(body)
+        if self._window is not None and epoch == self._hall.exchange.store.epoch:
+            self._window = self._window.confirm(seq)
+            if self._window.sent < self._head:
+                self._hint.set()
 
     async def _push(self) -> None:
         while True:
@@ -314,17 +316,17 @@ class Session:
     async def _pushed(self, delivery: Delivery) -> Frame | None:
         """Return the push of one entry; None for one that cannot be shown: it must never stand before the next."""
         exchange = self._hall.exchange
-        place = {"epoch": exchange.store.epoch, "seq": delivery.seq}
+        epoch, seq, msg = exchange.store.epoch, delivery.seq, delivery.msg
         try:
             if delivery.kind == "message":
-                found = await exchange.notification(delivery.msg)
-                if found is not None:
-                    return Frame(Type.NOTIFY, 0, frames.pack(Type.NOTIFY, {**found, **place}))
+                origin = await exchange.origin(msg)
+                if origin is not None:
+                    named = (origin.to, origin.sender, origin.priority, origin.mode)
+                    return Frame(Type.NOTIFY, 0, frames.notify(epoch, seq, msg, named))
             else:
                 wire = await exchange.statement(delivery.ref)
                 if wire is not None:
-                    head = frames.pack(Type.STATEMENT, {**place, "msg": delivery.msg})
-                    return Frame(Type.STATEMENT, 0, frames.join(head, wire))
+                    return Frame(Type.STATEMENT, 0, frames.join(frames.told(epoch, seq, msg), wire))
         except Failed:
             raise
         except Exception:
@@ -337,8 +339,8 @@ class Session:
     async def _offered(self, msg: str) -> None:
         """Have it signed that a device of the recipient was notified; the sender's own copy is no offer."""
         exchange = self._hall.exchange
-        found = await exchange.notification(msg)
-        if found is None or found["from"] == self.member.desk:
+        origin = await exchange.origin(msg)
+        if origin is None or origin.sender == self.member.desk:
             return
         try:
             await exchange.offered(msg, self.member.device_kid, self._hall.clock.now())

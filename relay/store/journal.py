@@ -9,7 +9,7 @@ All methods run on the store's thread; those that stage write nothing until :met
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from keys.errors import Failed
 from relay.core import tlog
@@ -26,6 +26,11 @@ all.
 _CHUNK_ENTRIES = 16384
 
 _POSITION = "SELECT s.position FROM log l JOIN statement s USING (position) WHERE l.entry = ?"
+_POSITIONS = (
+    "SELECT l.entry, s.position FROM log l JOIN statement s USING (position) WHERE l.entry IN ({})"
+)
+LOOKED_UP_MAX = 256
+"""Rows that are looked up by one statement."""
 _KEPT = """
     SELECT l.entry, s.kind, coalesce(m.msg, s.stray), s.wire, s.at
     FROM statement s JOIN log l USING (position) LEFT JOIN message m USING (arrival)
@@ -52,6 +57,7 @@ class Journal:
         self._next = self.frontier.size
         self._entries: list[bytes] = []
         self._coming: dict[bytes, int] = {}
+        self._foreseen: dict[bytes, int | None] = {}
         self._rows: list[tuple[int, str, int | None, bytes | None, int, bytes]] = []
 
     def position(self, sid: bytes) -> int | None:
@@ -59,8 +65,21 @@ class Journal:
         coming = self._coming.get(sid)
         if coming is not None:
             return coming
+        if sid in self._foreseen:
+            return self._foreseen[sid]
         found = self._connection.execute(_POSITION, (sid,)).fetchone()
         return found[0] if found else None
+
+    def foresee(self, sids: Sequence[bytes]) -> None:
+        """Look up where these statements stand, all at once; what this transaction appends is known without."""
+        self._foreseen = dict.fromkeys(sids)
+        for part in parts_of(sids):
+            marks = ", ".join("?" * len(part))
+            self._foreseen.update(self._connection.execute(_POSITIONS.format(marks), part))
+
+    def forget(self) -> None:
+        """The transaction is over: what was foreseen no longer holds."""
+        self._foreseen = {}
 
     def is_new(self, position: int) -> bool:
         """Whether the statement at *position* comes with this transaction."""
@@ -168,6 +187,14 @@ class Journal:
         if lost:
             found.append(f"{lost} statements are not in the evidence log.")
         return found
+
+
+def parts_of(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Cut *keys* into parts of at most 256, each filled up to a power of two: few statements, that stay prepared."""
+    for start in range(0, len(keys), LOOKED_UP_MAX):
+        part = list(keys[start : start + LOOKED_UP_MAX])
+        size = 1 << (len(part) - 1).bit_length()
+        yield part + part[-1:] * (size - len(part))
 
 
 def _kept(row: tuple[bytes, str, bytes | None, bytes, int]) -> Kept:

@@ -8,6 +8,7 @@ commit breaks the store for good.
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -181,6 +182,7 @@ class SqliteStore(Calls):
         if any(operation.writes for operation in batch):
             self._room.relieve()
             self._connection.execute("BEGIN IMMEDIATE")
+            self._foresee(batch)
             for operation in batch:
                 if operation.writes:
                     try:
@@ -196,6 +198,13 @@ class SqliteStore(Calls):
                     operation.result = operation.run(*operation.args)
                 except (ValueError, OverflowError, Failed) as error:
                     operation.error = error
+
+    def _foresee(self, batch: list[Operation]) -> None:
+        """Let the tables look up together what the batch is about."""
+        tables = self._tables
+        changes = [one.args[0] for one in batch if one.run == tables.commit]
+        statements = [kept for one in batch if one.run == tables.keep for kept in one.args[0]]
+        tables.foresee(changes, statements)
 
     def _rest(self, idle: bool) -> None:  # noqa: FBT001 - called by the writer alone
         """Copy the write-ahead log back after results were released: nobody waits for it who need not."""
@@ -363,7 +372,8 @@ class SqliteStore(Calls):
         except (sqlite3.Error, OSError) as error:
             raise Failed(f"The backup to {path} failed ({error}).", exit_code=73) from error
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # the next backup tries again
+                part.unlink(missing_ok=True)
 
     def _copy_out(self, path: Path, part: Path, writer: Writer) -> None:
         if path.exists():

@@ -6,6 +6,7 @@
     join  = u32 length || part || ...           the same bodies travel over HTTP
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -182,6 +183,34 @@ def pack(kind: Type, values: Mapping[str, Any]) -> bytes:
 def unpack(kind: Type, body: bytes) -> dict[str, Any]:
     """Read a body of :data:`BODIES`; E_ENCODING unless strict JSON with exactly its fields."""
     return _read(BODIES[kind], f"The frame {kind.name}", body)
+
+
+def notify(epoch: int, seq: int, msg: str, origin: tuple[str, str, str, str]) -> bytes:
+    """Return the body of a NOTIFY as :func:`pack` does, of values that were checked when the message was read.
+
+    *origin*: to, from, priority, mode.
+    """
+    to, sender, priority, mode = origin
+    return (
+        f'{{"epoch":{epoch},"from":"{sender}","mode":"{mode}","msg":"{msg}",'
+        f'"priority":"{priority}","seq":{seq},"to":"{to}"}}'
+    ).encode()
+
+
+def told(epoch: int, seq: int, msg: str) -> bytes:
+    """Return the first part of a STATEMENT as :func:`pack` does, of values that were checked before."""
+    return f'{{"epoch":{epoch},"msg":"{msg}","seq":{seq}}}'.encode()
+
+
+_SEEN = re.compile(rb'\{"epoch":(0|[1-9][0-9]{0,14}),"seq":(0|[1-9][0-9]{0,14})\}')
+
+
+def seen(body: bytes) -> tuple[int, int]:
+    """Return epoch and seq of a SEEN, the frame that comes most often; otherwise as :func:`unpack`."""
+    if found := _SEEN.fullmatch(body):
+        return int(found[1]), int(found[2])
+    read = unpack(Type.SEEN, body)
+    return read["epoch"], read["seq"]
 
 
 def answer(kind: Type, values: Mapping[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -258,3 +259,54 @@ def test_a_threshold_is_not_reached_by_one_key_twice_or_a_stranger() -> None:
     assert joint(wire, threshold=1) is Code.E_SIGNER
     assert joint(two.wire, threshold=3) is Code.E_SIGNATURE
     assert joint(two.wire, publics=[*PUBLICS, bytes([1]) + bytes(31)]) is Code.E_KEY
+
+
+def test_the_short_way_to_read_a_statement_is_no_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pattern matches is read by the long way to the same value (PROTOCOL 6.1, 6.2)."""
+    made = statement.make("delivered", {"msg": "ab" * 32, "at": 7}, DEVICE)
+    short = statement.peek(made.wire)
+    never = re.compile(rb"(?!)")
+    monkeypatch.setattr(statement, "_ONE", never)
+    assert statement.peek(made.wire) == short
+    assert short.kind == "delivered"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'","payloadType', b'=","payloadType'),
+        (b'{"payload":', b'{ "payload":'),
+        (b".v1+json", b".v2+json"),
+        (b'"}]}', b'"}]}\n'),
+        (b'"}]}', b'"}],"x":1}'),
+        (b'"sig":"', b'"sig":"\\u0041'),
+        (b'"keyid":"', b'"keyid":"A'),
+    ],
+)
+def test_a_statement_spelt_otherwise_is_refused_as_before(
+    old: bytes, new: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways refuse the same bytes with the same code."""
+    made = statement.make("delivered", {"msg": "ab" * 32, "at": 7}, DEVICE)
+    wire = made.wire.replace(old, new, 1)
+    assert wire != made.wire
+    codes = []
+    for pattern in (statement._ONE, re.compile(rb"(?!)")):
+        monkeypatch.setattr(statement, "_ONE", pattern)
+        with pytest.raises(Refused) as refused:
+            statement.peek(wire)
+        codes.append(refused.value.code)
+    assert codes[0] is codes[1]
+
+
+def test_base64_that_is_not_canonical_is_refused_on_the_short_way_too() -> None:
+    """A signature with other filling bits verifies as the same 64 bytes, and is another statement on the wire."""
+    made = statement.make("delivered", {"msg": "ab" * 32, "at": 7}, DEVICE)
+    end = made.wire.rindex(b'"}]}')
+    last = made.wire[end - 1 : end]
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    other = alphabet[alphabet.index(last) + 1 : alphabet.index(last) + 2]
+    assert statement._ONE.fullmatch(made.wire[: end - 1] + other + made.wire[end:])
+    with pytest.raises(Refused) as refused:
+        statement.peek(made.wire[: end - 1] + other + made.wire[end:])
+    assert refused.value.code is Code.E_ENCODING

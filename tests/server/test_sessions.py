@@ -13,6 +13,7 @@ from keys import statement
 from keys.errors import Code, Failed, Refused
 from keys.identity import Role, Signer
 from relay.core import limits
+from relay.core.events import Accepted
 from relay.core.mailbox import WINDOW_MAX
 from relay.server import outgoing, session, sessions
 from relay.server.rates import Call
@@ -777,14 +778,14 @@ def test_an_entry_that_cannot_be_shown_stands_before_nothing(world: World) -> No
         door = await door_of(world)
         sender, device = await door.connected("VN"), await door.connected("AU", resume=False)
         poison, sound = [await submit(door, sender, nonce=str(n)) for n in range(2)]
-        inner = door.exchange.notification
+        inner = door.exchange.origin
 
-        async def broken(msg: str) -> dict[str, Any] | None:
+        async def broken(msg: str) -> Accepted | None:
             if msg == poison:
                 raise ValueError("cannot be read")
             return await inner(msg)
 
-        door.exchange.notification = broken  # type: ignore[method-assign]
+        door.exchange.origin = broken  # type: ignore[method-assign]
         await device.resume(door.exchange.store.epoch)
         assert place(await device.push())["msg"] == sound
         assert "cannot be pushed" in door.written.getvalue()

@@ -1,7 +1,12 @@
 """What was committed just now is at hand without a gap, or not at all (relay.store.recent)."""
 
 from relay.store.base import Delivery
-from relay.store.recent import ENTRIES_PER_DESK_MAX, STATEMENTS_BYTES_MAX, Recent
+from relay.store.recent import (
+    ENTRIES_MAX,
+    ENTRIES_PER_DESK_MAX,
+    STATEMENTS_BYTES_MAX,
+    Recent,
+)
 
 
 def entry(seq: int) -> Delivery:
@@ -59,9 +64,15 @@ def test_another_epoch_knows_nothing_of_this_one() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """The oldest entries and statements give way."""
+    """The oldest entries give way, then whole desks, the quietest first; and the oldest statements."""
     recent = of(*range(1, 3 * ENTRIES_PER_DESK_MAX))
     assert recent.after(7, "AU", ENTRIES_PER_DESK_MAX, 16) == ()
+    assert recent.after(7, "AU", 3 * ENTRIES_PER_DESK_MAX - 2, 16) != ()
+    for desk in range(ENTRIES_MAX // ENTRIES_PER_DESK_MAX):
+        for seq in range(1, ENTRIES_PER_DESK_MAX + 1):
+            recent.add(7, f"D{desk}", entry(seq))
+    assert recent.after(7, "AU", 3 * ENTRIES_PER_DESK_MAX - 2, 16) == ()
+    assert recent.after(7, "D0", 5, 1) == (entry(6),)
     for number in range(6):
         recent.keep(str(number), bytes(STATEMENTS_BYTES_MAX // 4))
     assert recent.statement("0") is None

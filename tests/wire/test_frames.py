@@ -149,3 +149,39 @@ def test_a_json_body_has_a_limit() -> None:
     with pytest.raises(Refused) as refused:
         frames.unpack(Type.SEEN, b" " * 65_537)
     assert refused.value.code is Code.E_TOO_LARGE
+
+
+def test_what_is_pushed_most_is_what_pack_would_make() -> None:
+    """NOTIFY and STATEMENT are written without a detour, and are the same bytes."""
+    msg = "ab" * 32
+    named = {"to": "AU", "from": "VN-A1", "priority": "urgent", "mode": "test"}
+    place = {"epoch": 2**53 - 1, "seq": 17, "msg": msg}
+    made = frames.notify(2**53 - 1, 17, msg, ("AU", "VN-A1", "urgent", "test"))
+    assert made == frames.pack(Type.NOTIFY, {**named, **place})
+    assert frames.told(2**53 - 1, 17, msg) == frames.pack(Type.STATEMENT, place)
+
+
+@pytest.mark.parametrize("epoch", [0, 7, 10**14, 10**15, 2**53 - 1])
+def test_seen_is_read_as_any_other_body(epoch: int) -> None:
+    """The short way and the long one give the same numbers."""
+    body = frames.pack(Type.SEEN, {"epoch": epoch, "seq": 12})
+    assert frames.seen(body) == (epoch, 12)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"epoch":01,"seq":1}',
+        b'{"epoch":1, "seq":1}',
+        b'{"epoch":-1,"seq":1}',
+        b'{"epoch":1,"seq":9007199254740992}',
+        b'{"epoch":1,"seq":1}\n',
+        b'{"seq":1,"epoch":1}',
+        b"",
+    ],
+)
+def test_a_seen_that_is_not_one_is_refused(body: bytes) -> None:
+    """The short way takes nothing that the long one would not (PROTOCOL 6.1)."""
+    with pytest.raises(Refused) as refused:
+        frames.seen(body)
+    assert refused.value.code is Code.E_ENCODING
