@@ -67,7 +67,8 @@ class ReadingRoom:
     ) -> bytes:
         """Return a body of at most *limit* bytes; E_TOO_LARGE as soon as it is clear that it is larger.
 
-        E_BUSY when the lane or the caller's part of it is full, and when the body stands still.
+        E_BUSY when the lane or the caller's part of it is full, and when the body stands still. A caller "" has no part
+        of its own: somebody whom nobody can tell apart.
         """
         if announced is not None and announced > limit:
             raise self._too_large(limit)
@@ -110,7 +111,7 @@ class ReadingRoom:
         """Refuse *more* bytes of a caller where they would not fit beside what is being read already."""
         if self._lanes[lane] + more > TOTAL_BYTES_MAX[lane]:
             what = "The relay is reading as much as it can."
-        elif self._each[lane, who] + more > EACH_BYTES_MAX[lane]:
+        elif who and self._each[lane, who] + more > EACH_BYTES_MAX[lane]:
             what = "This caller is sending more at once than one caller may."
         else:
             return
