@@ -25,9 +25,10 @@ DEVICE_KEY = b"k" * 32
 class LiveRelay:
     """A relay in a thread of its own, on a port of this machine; it begins with the world's directory."""
 
-    def __init__(self, world: World) -> None:
-        """Prepare; nothing listens before :meth:`start`."""
+    def __init__(self, world: World, blobs: Path | None = None) -> None:
+        """Prepare; nothing listens before :meth:`start`. *blobs*: where it keeps attachments; None: it takes none."""
         self.world = world
+        self.blobs = blobs
         self.port = 0
         self.said = io.StringIO()
         self._ready = threading.Event()
@@ -58,6 +59,7 @@ class LiveRelay:
             evidence=world.evidence,
             root=world.root,
             first=world.files,
+            blobs=self.blobs,
         )
         log = logs.build(clock.now, stream=self.said)
         relay = Relay(place, MemoryStore(), clock, log)

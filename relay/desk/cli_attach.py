@@ -229,13 +229,13 @@ FETCHING = frozenset({COMING})
     help="Which one, as `desk show` numbers them. Default: all.",
 )
 @click.option(
-    "--to", "folder", required=True, type=click.Path(path_type=Path), help="The folder to save to."
+    "--to", "target", required=True, type=click.Path(path_type=Path), help="The folder to save to."
 )
 @click.option("--as", "name", metavar="NAME", help="Save one attachment under this name.")
 @reaching(0, "Wait for attachments that are still being fetched, at most so long.")
 @everywhere
 def save(
-    office: Office, msg: str, *, numbers: tuple[int, ...], folder: Path, name: str | None
+    office: Office, msg: str, *, numbers: tuple[int, ...], target: Path, name: str | None
 ) -> None:
     """Open attachments of MSG into a folder; nothing is overwritten, and nothing unverified has a name."""
     settings = office.home()
@@ -252,7 +252,7 @@ def save(
         for number in wanted:
             try:
                 found = at.ask(at.desk.unlock(msg, number))
-                path = _saved(office, found, folder.expanduser(), name)
+                path = _saved(office, found, target.expanduser(), name)
             except (Failed, Refused) as trouble:
                 troubles.append(trouble)
                 continue
