@@ -290,6 +290,31 @@ def backup(path: Path, file: Path, *, as_json: bool) -> None:
         )
 
 
+@main.command()
+@_config_option
+@click.argument(
+    "journals",
+    nargs=-1,
+    metavar="[JOURNAL]…",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+)
+@_json_option
+def migrate(path: Path, journals: tuple[Path, ...], *, as_json: bool) -> None:
+    """Make the configured store whole: before the first start without [redis], or when other journals are to join.
+
+    JOURNAL: the files of other instances. No relay may run on any of them. Nothing is taken out of where it was.
+    """
+    from relay.server.migrate import migrate as work
+
+    found = _run(work(_config(path), journals, _now()))
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        click.echo(
+            f"The store holds {found['messages']} messages, {found['open']} of them open. Looked through: whole."
+        )
+
+
 async def _backup(config: Config, file: Path) -> dict[str, Any]:
     from relay.blobs import Blobs
     from relay.server import control

@@ -38,15 +38,55 @@ async def replay(store: Store, journal: Vouched) -> None:
             await bring_back(store, fact)
 
 
-async def bring_back(store: Store, fact: Fact) -> bool:
-    """Merge one message into *store*; return whether anything was missing there."""
+async def complete(store: Vouched) -> int:
+    """Make of a journal a store of its own, for a relay that goes back from several instances to one; return how many.
+
+    A journal has messages and statements; mailboxes, timers and pages follow from them and are put beside them.
+    """
+    count, after = 0, 0
+    while True:
+        after, facts = await store.facts(after, PIECE)
+        if not after:
+            return count
+        for fact in facts:
+            await bring_back(store, fact, anew=True)
+        count += len(facts)
+
+
+async def missing(store: Store, journal: Vouched) -> list[str]:
+    """Return the messages of *journal* that *store* does not hold whole: looked for before anybody relies on it."""
+    found: list[str] = []
+    after = 0
+    while True:
+        after, facts = await journal.facts(after, PIECE)
+        if not after:
+            return found
+        for fact in facts:
+            there = await store.load(fact.msg)
+            known = {kept.sid for kept in await store.statements(fact.msg)}
+            whole = (
+                there is not None
+                and known >= {kept.sid for kept in fact.statements}
+                and (fact.envelope is None or await store.envelope(fact.msg) == fact.envelope)
+                and merge.merge(Message.decode(there.state), Message.decode(fact.state)).encode()
+                == there.state
+            )
+            if not whole:
+                found.append(fact.msg)
+
+
+async def bring_back(store: Store, fact: Fact, *, anew: bool = False) -> bool:
+    """Merge one message into *store*; return whether anything was missing there.
+
+    *anew*: put everything beside it that must stand there, although nothing is missing of the message itself.
+    """
     vouched = Message.decode(fact.state)
     for _try in range(limits.COMMIT_TRIES_MAX):
         there = await store.load(fact.msg)
         known = {kept.sid for kept in await store.statements(fact.msg)} if there else set()
         new = tuple(kept for kept in fact.statements if kept.sid not in known)
         merged = merge.merge(Message.decode(there.state), vouched) if there else vouched
-        if there is not None and merged.encode() == there.state and not new:
+        if there is not None and merged.encode() == there.state and not new and not anew:
             return False
         change = change_of(
             Outcome(merged, merge.standing(merged)),

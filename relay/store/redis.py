@@ -95,7 +95,7 @@ class Link:
             self.place.instance,
             max(beat, confirmed),
             ended,
-            max(now, here + 1, stood + 1),
+            max(now, 1 + max(here, stood, self.journal.epoch)),
         )
         self.epoch = int(
             await server.eval(self._sources["epoch"], 1, self.place.tag, *map(str, arguments))

@@ -135,6 +135,14 @@ class Vouched(SqliteStore):
         )
         self._connection.executemany("DELETE FROM blob WHERE id = ?", blobs)
 
+    async def begin_anew(self) -> None:
+        """Let the next start take a new epoch: desks then look at everything again, and send what they hold."""
+        await self._write(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        assert self._connection
+        self._connection.execute("UPDATE store SET copied = 1")
+
     async def settle(self, epoch: int) -> None:
         """Note that this instance stands whole in *epoch* of Redis."""
         await self.put_mark(EPOCH, epoch)

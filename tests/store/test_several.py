@@ -13,11 +13,14 @@ from builders_redis import SERVERS, Server, running
 from builders_store import first, kept, message_to, msg_of, page, statement_to
 
 from keys.errors import Failed
+from relay.config import load
 from relay.replay import replay
+from relay.server.migrate import migrate
 from relay.store.base import Change, Committed, Conflict, Timer
 from relay.store.redis_floor import findings
 from relay.store.redis_place import Place, Replicas
 from relay.store.several import RedisStore
+from relay.store.sqlite import SqliteStore
 from relay.store.vouched import Vouched
 
 NOW = BEGUN + 1200
@@ -443,3 +446,82 @@ def test_the_floor(
     found = findings({**GOOD, **config}, {**INFO, **info}, replicas)
     assert len(found) == (says is not None)
     assert re.search(says or "^$", " ".join(found))
+
+
+# From one file to several instances, and back
+
+
+async def test_one_file_becomes_several_instances_and_one_file_again(
+    world: World, server: Server, tmp_path: Path
+) -> None:
+    """The embedded store's file becomes a journal; two instances work; their journals become one embedded store again."""
+    alone = SqliteStore(tmp_path / "relay-1.db")
+    await alone.start(NOW)
+    letters = [letter_of(world, NOW, nonce=str(n)) for n in range(4)]
+    answers = [await _submit(world, alone, letters[n]) for n in range(2)]
+    grown, epoch = await alone.log(), alone.epoch
+    await alone.stop()
+
+    one, two = on(server, tmp_path, "relay-1"), on(server, tmp_path, "relay-2")
+    await one.start(NOW)
+    await two.start(NOW)
+    assert one.epoch > epoch
+    assert await one.log() == grown
+    assert await two.envelope(letters[0].msg) == letters[0].envelope
+    answers += [await _submit(world, one, letters[2]), await _submit(world, two, letters[3])]
+    several = one.epoch
+    await one.stop()
+    await two.stop()
+    wipe(server)  # nothing of what follows may come from Redis
+
+    config = tmp_path / "relay.toml"
+    config.write_text(
+        '[relay]\nservice = "poc24"\ninstance = "relay-1"\n[store]\npath = "relay-1.db"\n'
+    )
+    found = await migrate(load(config), [tmp_path / "relay-2.db"], NOW + 9)
+    assert found == {"messages": 4, "statements": found["statements"], "open": 4}
+    again = SqliteStore(tmp_path / "relay-1.db")
+    await again.start(NOW + 99)
+    try:
+        assert again.epoch > several
+        assert await again.unarmed(9) == ()
+        assert len(await again.due(2**52, 99)) == 8
+        for desk in ("VN", "AU"):
+            told = [entry.ref for entry in await again.mailbox(desk, 0, 99)]
+            assert sorted(told) == sorted(letter.msg for letter in letters)
+        exchange = await relay_of(world, again, NOW + 99, start=False, prekeys=False)
+        for letter, answer in zip(letters, answers, strict=True):
+            assert (
+                await exchange.submit(letter.submission.wire, letter.envelope, NOW + 99) == answer
+            )
+        assert (await again.log_entries(0, grown.size)) == (await again.log_entries(0, 999))[
+            : grown.size
+        ]
+    finally:
+        await again.stop()
+
+
+async def _submit(world: World, store: Any, letter: Any) -> bytes:
+    exchange = await relay_of(world, store, NOW, start=False)
+    return await exchange.submit(letter.submission.wire, letter.envelope, NOW)
+
+
+async def test_what_does_not_arrive_is_said(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that is not whole in the new store: a sentence, and the old one stays in use."""
+    journal = Vouched(tmp_path / "other.db")
+    await journal.start(NOW)
+    await _submit(world, journal, letter_of(world, NOW))
+    await journal.stop()
+    config = tmp_path / "relay.toml"
+    config.write_text(
+        '[relay]\nservice = "poc24"\ninstance = "relay-1"\n[store]\npath = "relay-1.db"\n'
+    )
+
+    async def loses(*_args: object, **_more: object) -> bool:
+        return True
+
+    monkeypatch.setattr("relay.replay.bring_back", loses)
+    with pytest.raises(Failed, match="1 messages are not whole"):
+        await migrate(load(config), [tmp_path / "other.db"], NOW + 9)
