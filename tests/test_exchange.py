@@ -29,7 +29,7 @@ from relay.core import limits
 from relay.core.message import Phase
 from relay.exchange import Exchange
 from relay.ledger import Told
-from relay.store.base import Change, Committed, Conflict, Full, Store
+from relay.store.base import Change, Committed, Conflict, Full, Missing, Store
 from relay.store.memory import MemoryStore
 from relay.store.sqlite import SqliteStore
 from relay.wire import content, receipt
@@ -376,7 +376,7 @@ class HeldStore(MemoryStore):
         super().__init__()
         self.barrier = asyncio.Event()
 
-    async def commit(self, change: Change) -> Committed | Conflict | Full:
+    async def commit(self, change: Change) -> Committed | Conflict | Full | Missing:
         """Commit only after the test lets the disk finish."""
         await self.barrier.wait()
         return await super().commit(change)

@@ -530,6 +530,31 @@ async def test_a_message_names_what_its_desk_has_put(relay: Running, token: dict
     assert status == 200
 
 
+async def test_a_blob_that_goes_at_the_last_moment(
+    relay: Running, token: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the check and the commit it is let go: the commit refuses, nothing is accepted, and all can be repeated."""
+    await put(relay, token, SMALL)
+    exchange = relay.relay.exchange
+    blobs = exchange.blobs
+    assert blobs is not None
+    held = blobs.held
+
+    async def held_no_longer(*asked: Any) -> Any:
+        found = await held(*asked)
+        assert await blobs.house(NOW + DAY) == 1
+        return found
+
+    monkeypatch.setattr(blobs, "held", held_no_longer)
+    letter, status, body = await submit(relay, SMALL)
+    assert (status, code_of(body)) == (409, Code.E_BLOB_MISSING)
+    assert await exchange.store.load(letter.msg) is None
+    monkeypatch.setattr(blobs, "held", held)
+    assert (await put(relay, token, SMALL))[0] == 201
+    again = frames.join(letter.submission.wire, letter.envelope)
+    assert (await relay.call("POST", "/v1/messages", again))[0] == 200
+
+
 async def test_a_repeat_is_answered_before_blobs_are_looked_at(
     relay: Running, token: dict[str, str]
 ) -> None:
