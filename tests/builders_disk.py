@@ -19,6 +19,7 @@ import os
 import random
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -27,6 +28,8 @@ from typing import Any, cast
 SECTOR = 512
 PAGE = 4096
 ROOT = "/disk"
+OTHER = "/other"
+"""Folders that were always there."""
 CALLS = ("read", "write", "sync", "truncate", "name", "folder")
 """What a fault may hit; *folder* is the sync of a folder, *name* is making, renaming or deleting a file."""
 _FIRST_DESCRIPTOR = 1 << 20
@@ -64,6 +67,7 @@ class Node:
     media: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes] | int] = field(default_factory=list)
     """Writes (offset, bytes) and truncations (size), in their order."""
+    mtime: int = 0
     stale: set[int] = field(default_factory=set)
     """Pages that the cache shows and the media has not, and that no sync will write: a sync has failed on them."""
 
@@ -177,9 +181,11 @@ class Disk:
         """``kill`` or ``cut``, once it has happened in this boot."""
         self.struck: list[str] = []
         """Faults that have happened in this boot."""
-        self.folders = {"/", ROOT}
+        self.folders = {"/", ROOT, OTHER}
         self.calls = dict.fromkeys(("any", *CALLS), 0)
         self._durable: dict[str, Node] = {}
+        self._new_folders: list[str] = []
+        """Folders whose parent was not synced since they were made."""
         self._namings: list[_Naming] = []
         self._full = False
 
@@ -202,13 +208,23 @@ class Disk:
             if mode == "all" or (mode == "some" and self.dice.random() < 0.5):
                 naming.apply(self._durable)
         self._namings = []
+        for folder in self._new_folders:
+            if self.dice.random() < 0.5:
+                self.folders.discard(folder)
+                inside = [path for path in self._durable if path.startswith(f"{folder}/")]
+                for path in inside:
+                    del self._durable[path]
+        self._new_folders = []
         for node in {id(node): node for node in self._durable.values()}.values():
             node.cut(self.dice)
         self.names = dict(self._durable)
         self.restart()
 
-    def call(self, of: str, boot: int, node: Node | None = None) -> str:
-        """Count a call and let happen what was planned for it: raises, or returns ``short`` for half a write."""
+    def call(self, of: str, boot: int, node: Node | None = None, *, grows: bool = False) -> str:
+        """Count a call and let happen what was planned for it: raises, or returns ``short`` for half a write.
+
+        *grows*: it needs room on the disk.
+        """
         if self.died or boot != self.boot:
             raise Dead
         calls = self.calls
@@ -216,19 +232,19 @@ class Disk:
         calls[of] += 1
         for fault in self.faults:
             if fault.of in {of, "any"} and fault.at == calls[fault.of]:
-                return self._strike(fault, of, node)
-        if self._full and of in {"write", "name"}:
+                return self._strike(fault, of, node, grows=grows)
+        if self._full and grows:
             raise OSError(errno.ENOSPC, "no room")
         return ""
 
-    def _strike(self, fault: Fault, of: str, node: Node | None) -> str:
+    def _strike(self, fault: Fault, of: str, node: Node | None, *, grows: bool) -> str:
         self.struck.append(str(fault))
         if fault.what in {"cut", "kill"}:
             self.died = fault.what
             raise Dead
         if fault.what == "full":
             self._full = True
-            if of in {"write", "name"}:
+            if grows:
                 raise OSError(errno.ENOSPC, "no room")
             return ""
         if fault.what == "short" and of == "write":
@@ -248,14 +264,14 @@ class Disk:
             return node
         if not create or str(PurePosixPath(path).parent) not in self.folders:
             raise FileNotFoundError(errno.ENOENT, "is not there", path)
-        self.call("name", self.boot)
+        self.call("name", self.boot, grows=True)
         node = Node()
         self._name(_Naming("", path, node))
         return node
 
     def write(self, node: Node, offset: int, data: bytes, boot: int) -> None:
         """Write, or fail; half of it if it was planned so."""
-        if self.call("write", boot) == "short":
+        if self.call("write", boot, grows=True) == "short":
             node.write(offset, data[: len(data) // 2])
             raise OSError(errno.EIO, "planted: half a write")
         node.write(offset, data)
@@ -294,6 +310,17 @@ class Disk:
             else:
                 waiting.append(naming)
         self._namings = waiting
+        self._new_folders = [
+            one for one in self._new_folders if str(PurePosixPath(one).parent) != folder
+        ]
+
+    def mkdir(self, path: str) -> None:
+        """Make a folder."""
+        if path in self.folders:
+            raise FileExistsError(errno.EEXIST, "is there", path)
+        self.call("name", self.boot, grows=True)
+        self.folders.add(path)
+        self._new_folders.append(path)
 
     def _name(self, naming: _Naming) -> None:
         naming.apply(self.names)
@@ -302,7 +329,7 @@ class Disk:
     def path(self, name: str) -> Path:
         """Put the disk into the drive; return a path on it, as far as the code under test uses one."""
         DISK[0] = self
-        return cast("Path", DiskPath(ROOT, name))
+        return cast("Path", DiskPath(ROOT, name))  # an absolute name stands for itself
 
 
 DISK: list[Disk] = [Disk(random.Random(0))]
@@ -334,6 +361,10 @@ class DiskPath(PurePosixPath):
         """Delete."""
         if not missing_ok or self.exists():
             DISK[0].unlink(str(self))
+
+    def mkdir(self, mode: int = 0o777) -> None:
+        """Make a folder."""
+        DISK[0].mkdir(str(self))
 
     def rename(self, target: PurePosixPath) -> "DiskPath":
         """Rename, also over another file."""
@@ -444,12 +475,33 @@ class System:
         """Return size and mode of an open file."""
         return self.stat(self._open[descriptor].path)
 
-    def stat(self, path: object) -> SimpleNamespace:
-        """Return size and mode."""
+    def stat(self, path: object, *, follow_symlinks: bool = True) -> SimpleNamespace:
+        """Return size and mode; there are no links here."""
         if str(path) in DISK[0].folders:
             return SimpleNamespace(st_size=0, st_mode=stat.S_IFDIR | 0o700)
         node = DISK[0].open(str(path), create=False)
-        return SimpleNamespace(st_size=len(node.cache), st_mode=stat.S_IFREG | 0o600)
+        return SimpleNamespace(
+            st_size=len(node.cache), st_mode=stat.S_IFREG | 0o600, st_mtime=node.mtime
+        )
+
+    def utime(self, descriptor: int, times: tuple[int, int]) -> None:
+        """Date a file; dates survive whatever happens, for nothing rests on them but tidiness."""
+        self._of(descriptor)[1].mtime = times[1]
+
+    @contextmanager
+    def scandir(self, folder: object) -> Iterator[Iterator[SimpleNamespace]]:
+        """List a folder."""
+        if str(folder) not in DISK[0].folders:
+            raise FileNotFoundError(errno.ENOENT, "is not there", str(folder))
+        inside = [path for path in DISK[0].names if path.startswith(f"{folder}/")]
+        yield iter([self._entry(path) for path in inside])
+
+    def _entry(self, path: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            name=PurePosixPath(path).name,
+            is_file=lambda **_: True,
+            stat=lambda **_: self.stat(path),
+        )
 
     def access(self, path: object, how: int) -> bool:
         """Whether this account may: always."""

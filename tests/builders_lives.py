@@ -36,7 +36,15 @@ LIVES = 8
 DESKS = ("AU", "VN", "FJ")
 KINDS = ("expire", "stage")
 STATES = ("ready", "sent", "failed")
-_CALLS_OF_A_START = {"any": 260, "read": 110, "write": 140, "sync": 12, "truncate": 6, "name": 5}
+_CALLS_OF_A_START = {
+    "folder": 6,
+    "any": 260,
+    "read": 110,
+    "write": 140,
+    "sync": 12,
+    "truncate": 6,
+    "name": 5,
+}
 _CALLS_OF_WORK = {"any": 160, "read": 15, "write": 150, "sync": 7, "truncate": 3, "name": 1}
 """About how many calls there are: a fault is drawn among them."""
 AT_ONCE = frozenset({"lease_pages", "finish_page", "put_mark", "put_prekeys", "purge"})
@@ -95,6 +103,7 @@ class Tally:
     unknown: int = 0
     durable_unknown: int = 0
     """Calls that failed for their caller and were there afterwards."""
+    backups: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
 
@@ -104,6 +113,7 @@ class Tally:
         self.answered += other.answered
         self.unknown += other.unknown
         self.durable_unknown += other.durable_unknown
+        self.backups += other.backups
         self.ends += other.ends
         self.struck += other.struck
 
@@ -372,6 +382,8 @@ class Story:
         self._seen_log = tlog.EMPTY
         self._seen_heads = dict.fromkeys(DESKS, 0)
         self._epoch = 0
+        self._backups: list[tuple[str, dict[str, Any]]] = []
+        """Backups that were said to be made, and what was in the store then."""
 
     async def run(self, lives: int = LIVES) -> Tally:
         """Live *lives* lives and one that nothing disturbs; raise Lost if a promise was broken."""
@@ -381,6 +393,8 @@ class Story:
         with turned(self.dice):
             for number in range(lives + 1):
                 await self._live(calm=number == lives)
+            for name, expected in self._backups:
+                await self._restore(name, expected)
         return self.tally
 
     async def _live(self, *, calm: bool) -> None:
@@ -426,10 +440,12 @@ class Story:
         if findings and not self.disk.struck:
             raise self.fate.lost(f"the check says {findings}")
         self._look_back(found)
+        pages = dict(self._reference._pages)
         self._end_leases(started=started)
         expected = await everything(self._reference, list(self._messages))
         differs = _first_difference(expected, found)
         if differs and self._unknown:
+            self._reference._pages = pages
             for asked in self._unknown:
                 await self._do(asked)
             self._end_leases(started=started)
@@ -490,7 +506,46 @@ class Story:
                 # It goes on. Then others are told what it shows from now on.
                 if end := await self._compare(store):
                     return end
+            if self.dice.random() < 0.05 and (end := await self._backup(store)):
+                return end
         return self.dice.choice(("stopped", "stopped", "kill"))
+
+    async def _backup(self, store: SqliteStore) -> str:
+        """Make a backup; return how the life ended, if it did. A backup that fails is no reason for that."""
+        name = f"backup-{len(self._backups)}-{self.tally.lives}.db"
+        try:
+            await store.backup(self.disk.path(name))
+        except Failed as error:
+            self.told.append(f"backup: {error.text}")
+            assert store._writer
+            if not self.disk.struck:
+                raise self.fate.lost(
+                    f"a backup failed although nothing else did: {error}"
+                ) from error
+            return "failed" if self.disk.died or store._writer.broken else ""
+        messages = [msg for msg in self._messages if await self._reference.load(msg)]
+        self._backups.append((name, await everything(self._reference, messages)))
+        self.tally.backups += 1
+        return ""
+
+    async def _restore(self, name: str, expected: dict[str, Any]) -> None:
+        """Start a backup as a store: it holds what the store held, and has an epoch of its own."""
+        store = self._make(self.disk.path(name), free_min=0)
+        try:
+            await store.start(self._work.now)
+            findings = await store.check()
+            found = await everything(store, list(self._messages))
+        except Failed as error:
+            raise self.fate.lost(f"the backup {name} is no store: {error}") from error
+        finally:
+            await store.stop()
+        for one, value in expected.items():  # the start has ended the leases of pages
+            if "page" not in one and value != found[one]:
+                raise self.fate.lost(
+                    f"the backup {name} has {one} {_short(found[one])}, not {_short(value)}"
+                )
+        if findings or store.epoch <= self._epoch:
+            raise self.fate.lost(f"the backup {name}: {findings}, epoch {store.epoch}")
 
     async def _round(self, store: SqliteStore, calls: list[Asked]) -> bool:
         """Ask for many calls at once, and compare each answer with the reference's; True if the store broke."""

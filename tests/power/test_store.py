@@ -8,6 +8,7 @@ Replay a story that failed, with all that happened in it::
 """
 
 import asyncio
+import faulthandler
 import hashlib
 import multiprocessing
 import os
@@ -42,6 +43,7 @@ def stories(seeds: range) -> tuple[Tally, list[str]]:
 
 
 def _say(tally: Tally, lost: list[str], seconds: float) -> None:
+    print(f"{tally.backups} backups;", end=" ")
     print(f"{tally.lives} lives, {len(lost)} stories lost, {tally.lives / seconds:.0f} lives/s")
     print(f"{tally.answered} calls answered, {tally.unknown} not, {tally.durable_unknown} of these")
     print("  were durable all the same")
@@ -68,6 +70,7 @@ def test_nothing_answered_is_lost_in_four_hundred_lives() -> None:
         assert tally.ends[f"{end}, power cut"]
         assert tally.ends[f"{end}, started again"]
     assert tally.answered > 2000
+    assert tally.backups > 5
     assert tally.durable_unknown > 20  # so "unknown" may never be told as "rejected"
 
 
@@ -78,7 +81,8 @@ def test_nothing_answered_is_lost_in_twenty_thousand_lives() -> None:
     begun = time.perf_counter()
     chunks = [range(at, at + CHUNK) for at in range(1000, 1000 + STORIES_LONG, CHUNK)]
     total, losses = Tally(), []
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as processes:
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), spawned, faulthandler.enable) as processes:
         for tally, lost in processes.map(stories, chunks):
             total.add(tally)
             losses += lost
