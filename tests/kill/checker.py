@@ -167,15 +167,23 @@ class _Life:
             len(self.entries),
         )
 
+    def _promised(self, begun: int) -> list[tuple[str, int]]:
+        """Return what the profile promises of each stage; a deadline that is near draws them together (PROTOCOL 11.9)."""
+        header = self.letter.header
+        span = min(SILENCE_S, header.ack_by - begun) if header.ack_by else SILENCE_S
+        wanted: list[tuple[str, int]] = []
+        last = begun
+        for kind, after in STAGES:
+            if kind != "backup" or header.backup:
+                last = max(begun + after * span // SILENCE_S, last + GAP_S)
+                wanted.append((kind, last))
+        return [*wanted, ("exhausted", max(begun + span, last + GAP_S))]
+
     def ladder(self) -> Iterator[str]:
         """Each stage once, in order, never early, late only by the time that nobody was there; none after a word."""
         if self.letter.header.mode == "test" or self.accepted is None:
             return
-        begun = self.accepted["received"]
-        wanted = [(kind, begun + after) for kind, after in STAGES]
-        if not self.letter.header.backup:
-            wanted = [one for one in wanted if one[0] != "backup"]
-        wanted.append(("exhausted", begun + SILENCE_S))
+        wanted = self._promised(self.accepted["received"])
         if self.letter.plan == "brief":
             wanted = [one for one in wanted if one[1] < self.letter.header.expires]
         climbed = [one.statement.fields.get("kind", "exhausted") for one in self.rungs]

@@ -76,6 +76,10 @@ class Paged:
     """Desk and handle: AU/duty."""
 
 
+STALLED_TIMES = 4
+"""What keeps the harness waiting keeps relay, desk and pager waiting, one after the other."""
+
+
 @dataclass(slots=True)
 class History:
     """A whole run."""
@@ -100,6 +104,8 @@ class History:
     """Messages that the relay handed out whole at the end."""
     up: list[tuple[float, float]] = field(default_factory=list)
     """When the relay was there: from its readiness to its death."""
+    stalls: list[tuple[float, float]] = field(default_factory=list)
+    """When the harness itself got its turn late, and by how many seconds: others had to wait as well."""
     exits: list[str] = field(default_factory=list)
     """Processes that ended in another way than by being killed."""
     largest: dict[str, int] = field(default_factory=dict)
@@ -114,6 +120,7 @@ class History:
     """Figures for the report."""
 
     def away(self, begin: float, end: float) -> float:
-        """Return for how many seconds between two times no relay was there."""
+        """Return for how many seconds between two times no relay was there, or the machine gave nobody a turn."""
         there = sum(max(0.0, min(end, down) - max(begin, up)) for up, down in self.up)
-        return max(0.0, end - begin - there)
+        stalled = sum(seconds for at, seconds in self.stalls if begin <= at <= end + 1)
+        return max(0.0, end - begin - there) + STALLED_TIMES * stalled

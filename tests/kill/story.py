@@ -37,7 +37,10 @@ GIVEN_UP_S = 20
 """After this long even those who never acknowledge do: late, after the proof of silence."""
 CALLED = "while a pager is being called"
 """A point outside of every process: the pager's receiver sees to it."""
+STALL_EVERY_S, STALL_S = 0.05, 0.02
 OUTSTANDING_MAX = 48
+BEHIND_MAX = 20
+"""Messages or receipts that wait at a desk: with more than this nobody begins anything, however slow the machine is."""
 SHORTLY = 5
 """In a plan with more deaths than this nobody begins what takes long once no point is left to be reached."""
 CALM = 6
@@ -72,6 +75,8 @@ class Story:
     logs: dict[str, list[Path]] = field(default_factory=dict)
     since: float = 0.0
     """When the relay that lives became ready; 0 while there is none."""
+    behind: bool = False
+    """Whether a desk does not keep pace with what is begun."""
     slow: bool = True
     """Whether requests are still begun whose ladders take long."""
     people: list[asyncio.Task[Any]] = field(default_factory=list)
@@ -149,7 +154,8 @@ class Story:
                     lambda one: one.over is not None, self.dice.uniform(0.05, RANDOM_S)
                 )
             else:
-                await life.until(lambda one: one.over is not None, REACHED_S)
+                patience = REACHED_S * (1 + tries.get(point, 0))
+                await life.until(lambda one: one.over is not None, patience)
             self.measure(who)
             life.kill()
             self.history.cycles += 1
@@ -192,11 +198,13 @@ class Story:
         ]
         self.people += self.working
         self.people += [asyncio.ensure_future(self._office(desk)) for desk in ("AU", "AU-B")]
+        self.people.append(asyncio.ensure_future(self._look_around()))
+        self.people.append(asyncio.ensure_future(self._stall()))
 
     async def _every(self, seconds: float, work: Any) -> None:
         while True:
             await asyncio.sleep(self.dice.uniform(0.5, 1.5) * seconds)
-            if len(self.under_way) < OUTSTANDING_MAX:
+            if len(self.under_way) < OUTSTANDING_MAX and not self.behind:
                 work()
 
     def _task(self, work: Any) -> None:
@@ -217,6 +225,25 @@ class Story:
     def _send(self, plan: str, to: str) -> None:
         if self.slow or plan == "prompt":
             self._task(self.officers.send(to, plan))
+
+    async def _stall(self) -> None:
+        """Note when this process does not get its turn."""
+        while True:
+            asleep = now()
+            await asyncio.sleep(STALL_EVERY_S)
+            if (late := now() - asleep - STALL_EVERY_S) > STALL_S:
+                self.history.stalls.append((now(), late))
+
+    async def _look_around(self) -> None:
+        """See whether the desks keep pace."""
+        while True:
+            await asyncio.sleep(0.5)
+            waits = []
+            for desk in DESKS:
+                with contextlib.suppress(Poc24Error, OSError):
+                    found = await self.officers.at(desk).status()
+                    waits.append(max(found["outbox"], found["receipts"]))
+            self.behind = max(waits, default=0) > BEHIND_MAX
 
     async def _office(self, desk: str) -> None:
         """Let officers look at their inbox, and acknowledge as the request's plan says."""
@@ -389,7 +416,7 @@ class Run:
             f"them peace; {len(history.letters)} requests, {sum(one.taken for one in letters)} accepted, "
             f"{sum(one.said.count(Said.UNKNOWN) for one in letters)} answers unknown, {len(history.words)} "
             f"acknowledgements, {len(late)} stages at most {late[-1]:.1f} s late, {len(history.pages)} pages at most "
-            f"{pages[-1]:.1f} s late; largest: {history.largest}; wrong: {len(self.wrong)}"
+            f"{pages[-1]:.1f} s late; the machine stalled {sum(late for _at, late in history.stalls):.1f} s; largest: {history.largest}; wrong: {len(self.wrong)}"
         )
 
 

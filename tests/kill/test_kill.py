@@ -35,6 +35,7 @@ def everywhere() -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.timeout(400)
 async def test_killed_wherever_it_hurts(world: ShortWorld, tmp_path: Path) -> None:
     """Fifty deaths, at every point between two steps and in between: nothing lost, nothing twice, every ladder goes on."""
     plan = everywhere()
@@ -116,6 +117,7 @@ def bitten(world: ShortWorld, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return asyncio.run(all_of_them())
 
 
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bitten: dict[str, Run], bug: str) -> None:
     """The judge sees what the bug did, from outside and without knowing of it."""
