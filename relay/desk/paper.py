@@ -111,7 +111,7 @@ def document(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
         known = page.page(form, content)
         yield known.title if form.known else bare(found["body_type"])
         for notice in known.notices:
-            yield from textwrap.wrap(f"! {notice}", sheet.width, subsequent_indent="  ")
+            yield from textwrap.wrap(f"! {bare_text(notice)}", sheet.width, subsequent_indent="  ")
         pairs = [(" / ".join(cell.labels), bare_text(cell.text)) for cell in known.cells]
         yield from rows(pairs, sheet.width)
         return

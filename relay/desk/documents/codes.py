@@ -80,10 +80,14 @@ class Citation:
 
     def text(self, language: str = "en", *, isolated: bool = False) -> str:
         """Return instrument and number, with the warning where nobody has checked the number."""
-        title, number = chosen(self.titles, language), self.number(language, isolated=isolated)
+        title = term(lambda spoken, _isolated: chosen(self.titles, spoken))
+        number = say("Article {number}", number=self.digits())
         if self.checked:
-            return f"{title}, {number}"
-        return f"{title}, {number} ({wording.word(TO_BE_CHECKED, language)})"
+            said = say("{title}, {number}", title=title, number=number)
+        else:
+            warning = say(TO_BE_CHECKED)
+            said = say("{title}, {number} ({warning})", title=title, number=number, warning=warning)
+        return said.into(language, isolated=isolated)
 
     def said(self) -> Term:
         """Return :meth:`text` as a text that follows the reader's language."""
