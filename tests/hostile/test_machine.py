@@ -89,7 +89,7 @@ async def test_an_hour_forward_and_back_under_load(world: World, tmp_path: Path)
         honest = await relay.bystanders()
         device = await relay.device("VN", 1)
         now = relay.now()
-        ends = letter_of(world, now, nonce="ends soon", expires=now + 6, ack_by=0)
+        ends = letter_of(world, now, nonce="ends soon", expires=now + 4, ack_by=0)
         stays = letter_of(world, now, nonce="stays")
         for letter in (ends, stays):
             await device.call(Type.SUBMIT, frames.join(letter.submission.wire, letter.envelope))
@@ -108,7 +108,7 @@ async def test_an_hour_forward_and_back_under_load(world: World, tmp_path: Path)
         async with asyncio.timeout(15):
             said = await _of_the_ladder(device, world)
         assert (said.kind, said["msg"]) == ("expired", ends.msg), "nothing else was due"
-        assert now + 6 <= said["at"] <= relay.now() + 1
+        assert now + 4 <= said["at"] <= relay.now() + 1
         assert await relay.logged() > 0
 
 
@@ -163,7 +163,9 @@ class Load:
 
 async def test_told_to_stop_in_the_middle_of_everything(world: World, tmp_path: Path) -> None:
     """SIGTERM under load and beside hostile peers: every call answered or unknown, exit 0 in time, nothing lost."""
-    async with process(tmp_path / "relay", world) as relay:
+    async with process(
+        tmp_path / "relay", world, knobs={"relay.server.app:SHUTDOWN_S": 0.5}
+    ) as relay:
         load, devices = Load(world), [await relay.device("VN", n) for n in range(3)]
         idle = await relay.device("AU", 2)
         peers = await _hostile(relay, world)
