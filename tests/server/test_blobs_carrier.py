@@ -19,9 +19,15 @@ MADE = blob_of("carried", 700_000)
 LONG = len(MADE)
 
 
+@pytest.fixture(scope="module")
+def world() -> World:
+    """Return a network of three desks with two officers each."""
+    return World()
+
+
 @pytest.fixture(params=["open", "tls"])
 async def ends(
-    request: pytest.FixtureRequest, tmp_path: Path
+    request: pytest.FixtureRequest, world: World, tmp_path: Path
 ) -> AsyncIterator[tuple[Running, HttpCarrier, str]]:
     """Yield a relay, a carrier that calls it, and VN's token; over plain HTTP and over TLS."""
     secure = request.param == "tls"
@@ -30,7 +36,7 @@ async def ends(
     if secure:
         public, private = certificate(tmp_path)
         more["tls"], ca = tls.context(public, private), str(public)
-    async with running(World(), blobs=tmp_path / "blobs", blob_quota=2 * LONG, **more) as relay:
+    async with running(world, blobs=tmp_path / "blobs", blob_quota=2 * LONG, **more) as relay:
         if secure:
             token, _until = relay.relay.sessions.tokens.issue(
                 relay.world.device("VN").kid, "VN", relay.clock.at

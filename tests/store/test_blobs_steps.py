@@ -294,7 +294,7 @@ async def test_death_at_every_step(tmp_path: Path) -> None:
 
 
 async def test_death_with_the_embedded_store(tmp_path: Path) -> None:
-    """The same with the real store, at every fourth step."""
+    """The same with the real store, at every ninth step."""
     made: list[SqliteStore] = []
 
     async def make() -> Store:
@@ -303,7 +303,7 @@ async def test_death_with_the_embedded_store(tmp_path: Path) -> None:
         await store.start(NOW)
         return store
 
-    assert await every_step(tmp_path, make, every=4) > 30
+    assert await every_step(tmp_path, make, every=9) > 30
 
 
 # Would it be noticed? Each order that matters, turned round
