@@ -15,7 +15,8 @@ import aiohttp
 
 from keys.errors import Code, Refused
 from relay import errors
-from relay.desk.dial import CONNECT_SECONDS, tls_context
+from relay.desk.addresses import Addresses
+from relay.desk.dial import CONNECT_SECONDS, secure, tls_context
 from relay.desk.roster import TurnedDown
 
 PIECE_BYTES = 8 * 1024 * 1024
@@ -109,14 +110,17 @@ class Authorized:
 class HttpCarrier:
     """The calls over HTTP, at the address where the session's WebSocket is too."""
 
-    def __init__(self, url: str, ca: str = "") -> None:
-        """Speak with the relay at *url* as :func:`relay.desk.dial.websocket_dial` does; it has checked both."""
-        parts = urlsplit(url)
-        secure = parts.scheme in {"wss", "https"}
-        scheme = "https" if secure else "http"
-        self._base = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}{PATH}"
-        self._tls = tls_context(ca) if secure else None
+    def __init__(self, relay: str | Addresses, ca: str = "") -> None:
+        """Speak with the relay as :func:`relay.desk.dial.websocket_dial` does; it has checked both."""
+        self._addresses = Addresses.of(relay)
+        self._tls = tls_context(ca) if any(map(secure, self._addresses)) else None
         self._http: aiohttp.ClientSession | None = None
+
+    @property
+    def _base(self) -> str:
+        parts = urlsplit(self._addresses.current)
+        scheme = "https" if secure(self._addresses.current) else "http"
+        return f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}{PATH}"
 
     async def look(self, token: str, blob: str) -> Standing:
         """Return how much of a blob the relay has from this device."""
@@ -198,7 +202,7 @@ class HttpCarrier:
                 self._base + blob,
                 headers=headers,
                 allow_redirects=False,
-                ssl=self._tls if self._tls is not None else True,
+                ssl=self._tls if self._tls is not None and self._base.startswith("https") else True,
                 **more,
             ) as answer:
                 yield answer

@@ -15,6 +15,7 @@ import aiohttp
 
 from keys.errors import Failed
 from relay import errors
+from relay.desk.addresses import Addresses
 from relay.wire.frames import FRAME_BYTES_MAX
 
 SESSION_PATH = "/v1/session"
@@ -61,48 +62,48 @@ class _WebSocket:
         await self._session.close()
 
 
-def websocket_dial(url: str, ca: str = "") -> Dial:
-    """Return the way to a relay at *url* (wss://host:port, or ws:// to this machine).
+def websocket_dial(relay: str | Addresses, ca: str = "") -> Dial:
+    """Return the way to a relay (wss://host:port, or ws:// to this machine); to the next instance after one that fails.
 
     *ca*: path of a PEM file with the authority that the relay's certificate must come from; "": the system's. Raises
-    Failed (78) for another scheme, an open line to another machine, or a file that cannot be read.
+    Failed (78) for an open line to another machine, or a file that cannot be read.
     """
-    parts = urlsplit(url)
-    secure = parts.scheme in {"wss", "https"}
-    if parts.scheme not in {"ws", "wss", "http", "https"} or not parts.hostname:
-        raise Failed(
-            f"The relay's address {url[:200]!r} is not one.",
-            hint="It looks like wss://relay.example:8424; see `url` in desk.toml.",
-            exit_code=errors.CONFIGURATION,
-        )
-    if not secure and not _loopback(parts.hostname):
-        raise Failed(
-            f"The relay at {parts.hostname} would be reached without TLS.",
-            hint="Use wss:// in desk.toml; ws:// is for a relay on this machine only.",
-            exit_code=errors.CONFIGURATION,
-        )
-    target = f"{'wss' if secure else 'ws'}://{parts.netloc}{parts.path.rstrip('/')}{SESSION_PATH}"
-    context = tls_context(ca) if secure else None
+    addresses = Addresses.of(relay)
+    for url in addresses:
+        host = urlsplit(url).hostname or ""
+        if not secure(url) and not _loopback(host):
+            raise Failed(
+                f"The relay at {host} would be reached without TLS.",
+                hint="Use wss:// in desk.toml; ws:// is for a relay on this machine only.",
+                exit_code=errors.CONFIGURATION,
+            )
+    context = tls_context(ca) if any(map(secure, addresses)) else None
 
     async def dial() -> Socket:
+        url = addresses.current
+        parts = urlsplit(url)
+        scheme = "wss" if secure(url) else "ws"
+        target = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}{SESSION_PATH}"
         session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS)
         )
         try:
             socket = await session.ws_connect(
                 target,
-                ssl=context if context is not None else True,
+                ssl=context if context is not None and secure(url) else True,
                 max_msg_size=FRAME_BYTES_MAX,
                 heartbeat=HEARTBEAT_SECONDS,
                 compress=0,
             )
         except aiohttp.ClientError as error:
             await session.close()
+            addresses.move_on()
             raise ConnectionError(
                 f"The relay at {target} cannot be reached: {_why(error)}."
             ) from None
         except BaseException:
             await session.close()
+            addresses.move_on()
             raise
         return _WebSocket(session, socket)
 
@@ -119,6 +120,11 @@ def _why(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"what answers there is no relay (HTTP status {error.status})"
     return str(error) or type(error).__name__
+
+
+def secure(url: str) -> bool:
+    """Whether an address is one with TLS."""
+    return urlsplit(url).scheme in {"wss", "https"}
 
 
 def tls_context(ca: str) -> ssl.SSLContext:

@@ -60,6 +60,7 @@ class Home:
     officer: str
     service: str
     url: str
+    """Where the relay is; several addresses stand with spaces between them."""
     root: str
     """SHA-256 of root.json, hex: the anchor cannot be swapped without changing desk.toml too."""
     ca: str = ""

@@ -14,6 +14,7 @@ from keys import suite
 from keys.errors import Failed, Poc24Error
 from relay import errors
 from relay.desk import home as homes
+from relay.desk.addresses import Addresses
 from relay.desk.archive import Archive
 from relay.desk.carrier import HttpCarrier
 from relay.desk.clock import Clock, SystemClock
@@ -99,14 +100,15 @@ async def assemble(home: Home, credential: Path | None, clock: Clock | None = No
     archive = Archive(home.archive, key, recovery=home.recovery_key)
     _begun(home).touch(0o600)
     try:
+        addresses = Addresses(home.url)
         desk = Desk(
             desk=home.desk,
             service=home.service,
             device=device,
             archive=archive,
             clock=clock or SystemClock(),
-            dial=websocket_dial(home.url, home.ca),
-            carrier=HttpCarrier(home.url, home.ca),
+            dial=websocket_dial(addresses, home.ca),
+            carrier=HttpCarrier(addresses, home.ca),
         )
         desk.begin(home.trust_anchor())
     except BaseException:
