@@ -8,14 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from builders_keys import seed
 from kill import points
-from kill.checker import judge
 from kill.history import History, Letter, Said
-from kill.network import SILENCE_S, Network, ShortWorld
+from kill.network import SILENCE_S, Network
 from kill.nursery import Life, Nursery
 from kill.people import Bulk, Ear, Officers, Pager, shown_in
 
@@ -393,67 +391,3 @@ def _acknowledges(desk: str, letter: Letter, at: float) -> bool:
 def now() -> float:
     """Return the time on the wall: what relay and desks see."""
     return time.time()
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What came of one run."""
-
-    history: History
-    wrong: list[str]
-    seconds: float
-    healing: float
-    """Of these, until everything had come to its end."""
-
-    def __str__(self) -> str:
-        """Return its figures in a line."""
-        history = self.history
-        letters = history.letters.values()
-        late = sorted(history.facts.get("late", [])) or [0.0]
-        pages = sorted(history.facts.get("page late", [])) or [0.0]
-        return (
-            f"{history.cycles} deaths ({len(history.deaths)} points) in {self.seconds:.0f} s, {self.healing:.0f} s of "
-            f"them peace; {len(history.letters)} requests, {sum(one.taken for one in letters)} accepted, "
-            f"{sum(one.said.count(Said.UNKNOWN) for one in letters)} answers unknown, {len(history.words)} "
-            f"acknowledgements, {len(late)} stages at most {late[-1]:.1f} s late, {len(history.pages)} pages at most "
-            f"{pages[-1]:.1f} s late; the machine stalled {sum(late for _at, late in history.stalls):.1f} s; largest: {history.largest}; wrong: {len(self.wrong)}"
-        )
-
-
-async def perform(
-    folder: Path,
-    world: ShortWorld,
-    plan: Mapping[str, Sequence[str]],
-    *,
-    load: Load = Load(),
-    bugs: Mapping[str, str] = MappingProxyType({}),
-    dice: int = 1,
-    patience: float = HEAL_S,
-) -> Run:
-    """Let each process of *plan* die at each of its points ("": at any moment), heal, and judge."""
-    history, begun = History(), now()
-    pager = Pager(history)
-    pager.public = world.evidence.public
-    await pager.start()
-    try:
-        network = Network(folder, world, int(begun), pager.port)
-        async with Nursery(network.logs) as nursery:
-            story = Story(network, nursery, pager, history, random.Random(dice), load, bugs)
-            try:
-                await story.open()
-                story.employ()
-                quick = max(map(len, plan.values()), default=0)
-                dying = [
-                    asyncio.ensure_future(story.deaths(who, points_of))
-                    for who, points_of in plan.items()
-                ]
-                await asyncio.gather(*dying)
-                assert quick
-                healing = now()
-                await story.heal(patience)
-                await story.look()
-            finally:
-                await story.close()
-    finally:
-        await pager.stop()
-    return Run(history, judge(history, world), now() - begun, history.end - healing)

@@ -11,7 +11,8 @@ import pytest
 from kill import points
 from kill.bugs import BUGS
 from kill.network import ShortWorld
-from kill.story import CALLED, Load, Run, now, perform
+from kill.run import Run, perform
+from kill.story import CALLED, Load, now
 
 SLOW = ("silence", "an expiry", "envelopes")
 """Points that are reached only once something has come to its end: they are tried last."""
