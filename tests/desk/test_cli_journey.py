@@ -579,3 +579,59 @@ def test_nothing_secret_is_in_the_served_desks_log(network: Network) -> None:
         *spellings,
     ):
         assert secret not in text
+
+
+def test_any_kind_of_document_is_written_in_a_thread(network: Network) -> None:
+    """Questions with a freeze, answers, an extension and its decision: each from a file, each read on the other side."""
+    msg = network.send()
+    files: dict[str, Path] = {}
+    for kind in ("info_request", "info_answer", "extension_request", "extension_decision"):
+        made = json.loads(network.run("VN", "form", kind, "--example").stdout)
+        made["national_reference"] = REQUEST["national_reference"]
+        files[kind] = network.folder / f"{kind}.json"
+        files[kind].write_text(json.dumps(made))
+
+    def write(who: str, kind: str, about: str) -> dict[str, Any]:
+        line = ["write", kind, "--file", files[kind], "--about", about[:10], "--dated-now", "--yes"]
+        return network.json(who, *line, signed=True)
+
+    asked = write("AU", "info_request", msg)
+    assert network.run("VN", "inbox", "--wait", "10").exit_code == 0
+    page = network.json("VN", "show", asked["msg"][:10])
+    assert (page["kind"], page["thread"]) == ("info", msg)
+    assert page["header"]["ack_by"] > 0, "questions want an answer, so a person acknowledges them"
+    answered = write("VN", "info_answer", asked["msg"])
+    assert network.json("VN", "show", answered["msg"][:10])["thread"] == msg
+    extend = write("VN", "extension_request", msg)
+    found = network.json("AU", "show", extend["msg"][:10])
+    assert (found["kind"], found["thread"]) == ("request", msg)
+    decided = write("AU", "extension_decision", extend["msg"])
+    assert network.json("AU", "timeline", extend["msg"][:10])["state"] == "closed"
+    assert network.run("VN", "inbox", "--wait", "10").exit_code == 0
+    assert network.json("VN", "show", decided["msg"][:10])["thread"] == extend["msg"]
+
+
+def test_a_document_reads_in_any_language(network: Network) -> None:
+    """The same message in Arabic as text and as HTML; free text stays as it was written."""
+    msg = network.send()
+    arabic = network.run("AU", "show", msg[:10], "--language", "ar").stdout
+    assert "طلب الحفظ العاجل" in arabic
+    assert FACTS[:20] in arabic
+    html = network.run("AU", "show", msg[:10], "--language", "ar", "--html").stdout
+    assert html.startswith('<!DOCTYPE html>\n<html lang="ar" dir="rtl">')
+    assert '<bdi dir="ltr">VN-A05-2026-0417</bdi>' in html
+    assert "<script" not in html
+
+
+def test_what_opens_a_thread_is_written_too(network: Network) -> None:
+    """Spontaneous information goes to a desk as any request does; what follows needs to know what."""
+    made = json.loads(network.run("VN", "form", "spontaneous_information", "--example").stdout)
+    path = network.folder / "spontaneous.json"
+    path.write_text(json.dumps(made))
+    line = ["write", "spontaneous_information", "--file", path, "--to", "AU", "--yes"]
+    sent = network.json("VN", *line, "--wait", "10", signed=True)
+    assert sent["to"] == "AU"
+    assert network.json("VN", "show", sent["msg"][:10])["document"]["kind"] == made["kind"]
+    wrong = network.run("VN", "write", "spontaneous_information", "--file", path, "--about", sent["msg"][:10], "--yes", signed=True)  # fmt: skip
+    assert wrong.exit_code == 65
+    assert "follows no request" in wrong.stderr
