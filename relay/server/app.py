@@ -172,6 +172,7 @@ class Relay:
         self._runners: list[web.AppRunner] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = False
+        self._lacking = 0
         self._bell_socket: socket.socket | None = None
 
     def _tell(self, told: Told) -> None:
@@ -235,6 +236,7 @@ class Relay:
         swept = await self.exchange.blobs.start(now)
         if swept.removed:
             self.log.info("files that no attachment belongs to were removed", count=swept.removed)
+        self._lacking = len(swept.missing)
         if swept.missing:
             text = "Their files are gone or cut: messages arrive without them. Run relay doctor."
             self.log.error("attachments are missing", count=len(swept.missing), text=text)
@@ -350,6 +352,8 @@ class Relay:
             warnings.append(
                 "the disk is nearly full, new messages are refused: see the runbook, RelayDiskNearlyFull"
             )
+        if self._lacking:
+            warnings.append("attachments are missing since the start: run relay doctor")
         if 0 < self.place.tls_expires < now:
             warnings.append("the TLS certificate is past its date")
         return Health(tuple(reasons), tuple(warnings), self.place.safety)

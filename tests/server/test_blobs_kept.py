@@ -118,6 +118,7 @@ async def test_a_relay_says_what_it_lacks(world: World, tmp_path: Path) -> None:
         assert found is not None
         (finding,) = found["findings"]
         assert f"{ONE.id} is not there" in finding
+        assert any("attachments are missing" in one for one in relay.relay.health().warnings)
 
 
 async def test_the_doctor_reads_every_byte(world: World, tmp_path: Path) -> None:
