@@ -329,9 +329,11 @@ class Exchange:
 
     # 3. A device or an officer signs for something (PROTOCOL 10)
 
-    async def record(self, statements: Sequence[bytes], now: int) -> bytes:
+    async def record(
+        self, statements: Sequence[bytes], now: int, repeats: Callable[[], object] = lambda: None
+    ) -> bytes:
         """Take receipts in; return the signed ``recorded`` over those that are now durable (relay.receipts)."""
-        return await self.receipts.record(statements, now)
+        return await self.receipts.record(statements, now, repeats)
 
     # 4. Deadlines that have passed are acted upon
 

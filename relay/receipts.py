@@ -4,7 +4,7 @@ Receipts of one message share a commit, and those of one call are settled side b
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from keys.errors import Code, Refused
 from keys.identity import Signer
@@ -42,8 +42,12 @@ class Receipts:
         self._evidence = evidence
         self._meter = meter
 
-    async def record(self, statements: Sequence[bytes], now: int) -> bytes:
+    async def record(
+        self, statements: Sequence[bytes], now: int, repeats: Callable[[], object] = lambda: None
+    ) -> bytes:
         """Take receipts in; return the signed ``recorded`` over those that are now durable.
+
+        *repeats* is called before a ``recorded`` is kept and logged that says nothing new: it may refuse.
 
         A call of which nothing could be recorded raises the first refusal; otherwise what was refused is simply not
         named, and the desk posts it alone to learn why.
@@ -68,7 +72,7 @@ class Receipts:
                 refusals.append(refusal)
         if len(grouped) == 1 and not refusals:
             ((msg, events),) = grouped.items()
-            return await self._record_one(msg, events, now)
+            return await self._record_one(msg, events, now, repeats)
         sids: list[str] = []
         # Side by side, so that they share a commit: one after the other each would wait for a sync of its own.
         settled = await asyncio.gather(
@@ -84,12 +88,18 @@ class Receipts:
                 sids.extend(statement.sid for statement, _event in events)
         if not sids:
             raise refusals[0]
+        if not any(done for done in settled if isinstance(done, list)):
+            repeats()
         recorded = self._recorded(sids, now)
         await self._ledger.store.keep([keep(recorded, "", now)])
         return recorded.wire
 
     async def _record_one(
-        self, msg: str, events: list[tuple[Statement, Received]], now: int
+        self,
+        msg: str,
+        events: list[tuple[Statement, Received]],
+        now: int,
+        repeats: Callable[[], object],
     ) -> bytes:
         """The usual call, about one message: ``recorded`` is kept in the same commit as what it records."""
         recorded = self._recorded([statement.sid for statement, _event in events], now)
@@ -102,6 +112,7 @@ class Receipts:
                 receipt.read(kept.wire, {"recorded"}, self._evidence.public)["sids"]
             ):
                 return kept.wire  # a duplicate gets the stored outcome, never a fresh success
+        repeats()
         await self._ledger.store.keep([keep(recorded, msg, now)])
         return recorded.wire
 

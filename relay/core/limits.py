@@ -57,6 +57,9 @@ PICKUP_SHARE, PICKUP_BURST = 100, 10
 CONNECTS_PER_MINUTE = 10
 CONNECTS_AT_ONCE = 60
 """Sessions that one device may open: each is logged, too."""
+REPEATS_PER_MINUTE = 60
+REPEATS_AT_ONCE = 600
+"""Calls of one desk in which no receipt is new: each is answered by a statement that is logged."""
 PUBLISHES_PER_MINUTE = 6
 PUBLISHES_AT_ONCE = 30
 """Directories that one caller may hand in: each costs the relay many signatures to verify."""

@@ -215,7 +215,8 @@ class Api:
     async def _receipts(self, request: web.Request) -> web.StreamResponse:
         wires = frames.split(await self._body(request, RECEIPTS_BODY_BYTES_MAX))
         now = self._charge(request, Call.RECEIPT, len(wires))
-        return _bytes(await _whole(self._exchange.record(wires, now)))
+        repeats = partial(self._charge, request, Call.REPEAT)
+        return _bytes(await _whole(self._exchange.record(wires, now, repeats)))
 
     async def _put_prekeys(self, request: web.Request) -> web.StreamResponse:
         wires = frames.split(await self._body(request, PREKEYS_BODY_BYTES_MAX))

@@ -26,6 +26,7 @@ class Call(StrEnum):
     CONNECT = "connect"
     PICKUP = "pickup"
     PUBLISH = "publish"
+    REPEAT = "repeat"
 
 
 PER_MINUTE = {
@@ -35,10 +36,12 @@ PER_MINUTE = {
     Call.PICKUP: limits.READS_PER_MINUTE // limits.PICKUP_SHARE,
     Call.CONNECT: limits.CONNECTS_PER_MINUTE,
     Call.PUBLISH: limits.PUBLISHES_PER_MINUTE,
+    Call.REPEAT: limits.REPEATS_PER_MINUTE,
 }
 AT_ONCE = {
     Call.CONNECT: limits.CONNECTS_AT_ONCE,
     Call.PUBLISH: limits.PUBLISHES_AT_ONCE,
+    Call.REPEAT: limits.REPEATS_AT_ONCE,
 }
 """Bursts; where none is named, a minute's allowance."""
 

@@ -232,7 +232,8 @@ class Session:
         if kind is Type.RECORD:
             statements = frames.split(body)
             hall.rates.take(Call.RECEIPT, desk, now, max(1, len(statements)))
-            return await exchange.record(statements, now)
+            repeats = partial(hall.rates.take, Call.REPEAT, desk, now)
+            return await exchange.record(statements, now, repeats)
         hall.rates.take(Call.READ, desk, now)
         if kind is Type.PICKUP:
             charge = partial(hall.rates.take, Call.PICKUP, now=now)

@@ -15,7 +15,7 @@ from keys.identity import Role, Signer
 from relay.core import limits
 from relay.core.events import Accepted
 from relay.core.mailbox import WINDOW_MAX
-from relay.server import outgoing, session, sessions
+from relay.server import outgoing, rates, session, sessions
 from relay.server.rates import Call
 from relay.store.memory import MemoryStore
 from relay.wire import frames, receipt
@@ -807,5 +807,31 @@ def test_receipt_builders_are_what_the_relay_takes(world: World) -> None:
             pushed = [await reader.push() for _each in range(entries)]
             wires = [frames.split(one.body)[1] for one in pushed if one.type is Type.STATEMENT]
             assert signed.wire in wires
+
+    play(story())
+
+
+def test_receipts_that_are_no_news_have_a_pace_of_their_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two old receipts in one call are answered by a statement that is logged: so many times, and then E_RATE."""
+    monkeypatch.setitem(rates.AT_ONCE, Call.REPEAT, 3)
+    monkeypatch.setitem(rates.PER_MINUTE, Call.REPEAT, 3)
+
+    async def story() -> None:
+        door = await door_of(world)
+        sender, device = await door.connected("VN"), await door.connected("AU")
+        wires = []
+        for nonce in ("one", "two"):
+            letter = letter_of(world, NOW, nonce=nonce)
+            await sender.call(Type.SUBMIT, frames.join(letter.submission.wire, letter.envelope))
+            wires.append(receipt_of(world, "delivered", letter, NOW).wire)
+        for _each in range(4):  # the first is news
+            await device.call(Type.RECORD, frames.join(*wires))
+        logged = (await door.exchange.store.log()).size
+        for _each in range(5):
+            refused = await refusal(device.call(Type.RECORD, frames.join(*wires)))
+            assert refused.code is Code.E_RATE
+        assert (await door.exchange.store.log()).size == logged
 
     play(story())
