@@ -57,6 +57,10 @@ SAYS = MappingProxyType(
         SEED_SHELF: "A prekey's secret does not open: what was sealed for it cannot be read here.",
     }
 )
+WORKING = MappingProxyType(
+    {OUTBOX: f"state = '{WAITING}'", POSTING: "1", PARKED: "1", VIGIL: "due > 0", SEED_SHELF: "1"}
+)
+"""Which rows of the archive this desk works with; what the vigil cannot open, it draws anew (relay.desk.vigil)."""
 
 Event = dict[str, Any]
 
@@ -99,7 +103,11 @@ class Aside:
         except Exception as error:  # noqa: BLE001 - what is not ours is raised anew
             self.catch(shelf, row, msg, error)
         else:
-            self._went_well(f"{shelf}/{row}")
+            self.well(shelf, row)
+
+    def well(self, shelf: str, row: str) -> None:
+        """Take note that all went well with a row: it is no longer set aside."""
+        self._went_well(f"{shelf}/{row}")
 
     def catch(self, shelf: str, row: str, msg: str, error: Exception) -> None:
         """Set a row aside for an error of our own; raise any other anew."""
@@ -131,9 +139,13 @@ class Aside:
         now = self._clock.now()
         with self._archive.commit():
             self._archive.purge("aside", "at < ?", (now - KEPT_S,))
-        waits = f"state = '{WAITING}'"
-        for shelf, where in ((OUTBOX, waits), (POSTING, "1"), (PARKED, "1"), (SEED_SHELF, "1")):
-            for row in rotten(self._archive, shelf, where):
+        for name in list(self._marked):
+            shelf, _slash, row = name.partition("/")
+            where = f"id = ? AND {WORKING.get(shelf, '1')}"
+            if shelf in WORKING and not self._archive.count(shelf, where, (row,)):
+                self._went_well(name)  # somebody withdrew it, or its time is over
+        for shelf, where in WORKING.items():
+            for row in rotten(self._archive, shelf, where) if shelf != VIGIL else ():
                 self.put(shelf, row["id"], str(row.get("msg", row["id"])), "the row does not open")
 
     def shown(self) -> list[dict[str, Any]]:

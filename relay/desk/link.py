@@ -153,6 +153,7 @@ class Link:
         await self._prekeys(session)
         await self._resume(session)
         self._outbox.hurry()
+        self._aside.well(LINE, "")
         self.session, self.instance = session, welcome["instance"]
         self.last_error = ""
         event: Event = {"event": "connected", "relay": welcome["instance"]}

@@ -194,6 +194,25 @@ def test_a_fault_outside_of_every_row_begins_the_line_anew(tmp_path: Path) -> No
         assert len(vn.told("aside")) <= 12, "it does not whirl"
         broken = False
         await vn.until(lambda: vn.connected)
+        assert await aside(vn) == []
+
+    perform(story, tmp_path)
+
+
+def test_what_was_withdrawn_is_no_longer_shown(tmp_path: Path) -> None:
+    """The officer telephoned and took the message back: the next process has nothing to say of it."""
+
+    async def story(stage: Stage) -> None:
+        vn = await stage.seat("VN")
+        stage.line.down = True
+        vn.cut()
+        sent = await vn.send("AU")
+        vn.desk._aside.put("outbox", sent["statement"], sent["msg"], "ValueError at a test")
+        assert len(await aside(vn)) == 1
+        await vn.sign("withdrawn", sent["msg"])
+        await vn.restart()
+        await stage.clock.sleep(1)
+        assert await aside(vn) == []
 
     perform(story, tmp_path)
 
