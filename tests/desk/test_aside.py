@@ -203,7 +203,9 @@ def test_what_was_withdrawn_is_no_longer_shown(tmp_path: Path) -> None:
     """The officer telephoned and took the message back: the next process has nothing to say of it."""
 
     async def story(stage: Stage) -> None:
-        vn = await stage.seat("VN")
+        vn, _au = await stage.seat("VN"), await stage.seat("AU")
+        first = await vn.send("AU")  # so that there are prekeys at hand
+        await vn.desk.wait(first["msg"], "delivered", 60)
         stage.line.down = True
         vn.cut()
         sent = await vn.send("AU")
