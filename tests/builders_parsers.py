@@ -11,14 +11,16 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import builders_keys
 import builders_wire as b
 from builders_fuzz import Parse, Parser
 
-from keys import cli_desk, describe, directory, keyfile, metadata, prekey, statement
+from keys import cli_desk, describe, directory, keyfile, metadata, prekey, statement, suite
 from keys.continuity import walk
 from keys.directory import begin, update
 from keys.entry import read_entry
@@ -31,14 +33,20 @@ from relay import config, errors
 from relay.alert.webhook import judged
 from relay.core import tlog
 from relay.desk import archive as archives
-from relay.desk import control, home
+from relay.desk import control, filenames, home
 from relay.desk.archive import Archive
+from relay.desk.cli_reads import zones_of
 from relay.desk.compose import read_document
-from relay.desk.documents import forms, skeleton
+from relay.desk.documents import events, forms, page, skeleton
+from relay.desk.documents.web import html
 from relay.desk.letters import Alias, Letter, Letters, Way
 from relay.desk.shelves import SHELVES
+from relay.server import control as bell
+from relay.server.blobs import _announced, _wanted
 from relay.server.session import named
-from relay.wire import content, envelope, frames, receipt
+from relay.store.base import BlobRow
+from relay.wire import attachment, content, envelope, frames, receipt
+from relay.wire import blob as blobs
 from relay.wire.envelope import Header
 from relay.wire.frames import Frame, Type
 
@@ -360,18 +368,80 @@ def _documents() -> Iterator[Parser]:
         """What a desk does with a document that another one sent: read, check, show."""
         found = statement.decode(data)
         kind = forms.kind_in(found) or "preservation_request"
-        shown = forms.summary(kind, found)
-        forms.check(kind, found, now=NOW, priority="urgent", request=asked)
+        if len(data) % 2:  # beside the request that it answers
+            return forms.check(kind, found, now=NOW, priority="urgent", request=asked)
         priority = "emergency" if kind == "emergency_request" else "routine"
         forms.require(kind, found, now=NOW, priority=priority)
-        return shown
+        return forms.summary(kind, found)
 
+    def on_a_page(data: bytes) -> object:
+        """What an officer is shown of it, in a language, as text and as HTML; and what it does to a thread."""
+        found = statement.decode(data)
+        kind = str(found.get("kind", ""))
+        form = page.form_of(forms.body_type(kind[:40]))
+        made = page.page(form, found, "vi", zones_of(found), ["EXERCISE"])
+        events.read(kind, found)
+        events.expected(found)
+        return list(page.plain(made)), html(made)
+
+    yield Parser("document on a page", on_a_page, tuple(made.values()), tokens=tokens)
     yield Parser("document file", read_document, (b.dumps(asked), b"\xef\xbb\xbf{}"))
     yield Parser("document preservation_request", looked_at, (b.dumps(asked),), tokens=tokens)
     for first in range(0, len(made), DOCUMENTS_TOGETHER):
         kinds = list(made)[first : first + DOCUMENTS_TOGETHER]
         seeds = tuple(made[kind] for kind in kinds)
         yield Parser(f"documents {kinds[0]} and after", looked_at, seeds, tokens=tokens)
+
+
+# Attachments
+
+
+def _attachments() -> Iterator[Parser]:
+    cek, data = b.seed("cek"), b"a file " * 100
+    secret = attachment.secret_of(cek, 0)
+    sealing = attachment.Sealing(secret, len(data), BytesIO(data).read)
+    whole = b"".join(sealing)
+    facts = sealing.facts
+
+    def opened(blob: bytes) -> object:
+        return b"".join(attachment.opened(secret, facts, BytesIO(blob).read))
+
+    def resealed(plain: bytes) -> object:
+        """Whoever sends it seals anything; the sizes and hashes are those that an officer signed."""
+        padded = plain.ljust(16_384, b"\0")
+        chunks = suite.chunks_of(padded, suite.CHUNK_BYTES)
+        return opened(whole[: blobs.FRAME_BYTES] + b"".join(suite.stream_seal(secret[:32], chunks)))
+
+    def length(data: bytes) -> None:
+        blobs.check_length(int.from_bytes(data[:8], "big"))
+
+    def announced(data: bytes) -> object:
+        said, _, body = data.decode("utf-8", "surrogateescape").rpartition("\n")
+        request = SimpleNamespace(content_length=len(body), headers={"Content-Range": said})
+        return _announced(cast("Any", request))
+
+    row = BlobRow(facts.blob, len(whole), NOW, ("VN",), ())
+
+    def asked(data: bytes) -> object:
+        """Bytes of a blob that a desk asks for: they are in it, or the relay says that there are none."""
+        request = SimpleNamespace(headers={"Range": data.decode("utf-8", "surrogateescape")})
+        found = _wanted(cast("Any", request), row)
+        assert found is None or 0 <= found[0] <= found[1] < row.size
+        return found
+
+    yield Parser("attachment", opened, (whole,))
+    yield Parser("attachment, sealed rightly", resealed, (data,))
+    yield Parser("length of a blob", length, (len(whole).to_bytes(8, "big"),))
+    yield Parser("piece of a blob", announced, (b"bytes 0-3/16445\nabcd", b"bytes 5-5/9\nx"))
+    yield Parser("range of a blob", asked, (b"bytes=0-", b"bytes=5-9", b"bytes=-7"))
+    names = ("photo.jpg", "C:\\\\x\\\\con.txt", "../../etc/passwd", "\u202egpj.exe")
+
+    def harmless(data: bytes) -> object:
+        name = filenames.plain(data.decode("utf-8", "surrogateescape"))
+        assert not filenames.odd(name), name
+        return filenames.media_type(name)
+
+    yield Parser("name of a file", harmless, tuple(name.encode() for name in names))
 
 
 # What lies at rest, and what comes in at the counter
@@ -466,6 +536,9 @@ def _kept() -> Iterator[Parser]:
         tuple(map(b.dumps, questions)),
     )
 
+    backup = b.dumps({"path": "/var/backups/relay.db"})
+    yield Parser("question to the relay", bell.path_in, (backup,))
+
     def after(data: bytes) -> object:
         return judged(503, data.decode("latin-1"))
 
@@ -475,7 +548,8 @@ def _kept() -> Iterator[Parser]:
 @cache
 def parsers() -> dict[str, Parser]:
     """Return every parser by its name."""
-    makers = (_statements, _envelopes, _frames, _directories, _rings, _settings, _documents, _kept)
+    travelling = (_statements, _envelopes, _attachments, _frames, _directories)
+    makers = (*travelling, _rings, _settings, _documents, _kept)
     found = [one for make in makers for one in make()]
     names = [one.name for one in found]
     assert len(set(names)) == len(names)

@@ -33,14 +33,18 @@ def plain(path: str) -> str:
     name = path.replace("\\", "/").rstrip("/").rpartition("/")[2]
     name = unicodedata.normalize("NFC", name)
     name = "".join("_" if _odd(letter) else letter for letter in name)
-    name = " ".join(name.split()).strip(" .")
+    name = _fitted(" ".join(name.split()).strip(" ."))
+    return _fitted(f"_{name}") if _device(name) else name
+
+
+def _fitted(name: str) -> str:
+    """Return a name with as many bytes as a name may have, its ending kept."""
     stem, dot, ending = name.rpartition(".")
     if not dot or len(ending.encode()) > NAME_BYTES_MAX // 2:
         stem, dot, ending = name, "", ""
     room = NAME_BYTES_MAX - len((dot + ending).encode())
     stem = stem.encode()[:room].decode(errors="ignore").rstrip(" .")
-    name = f"{stem or UNNAMED}{dot}{ending}"
-    return f"_{name}" if _device(name) else name
+    return f"{stem or UNNAMED}{dot}{ending}"
 
 
 def odd(name: str) -> str:

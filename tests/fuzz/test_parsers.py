@@ -91,6 +91,12 @@ def test_what_once_broke_a_parser_is_refused(one: dict[str, Any]) -> None:
     assert time.process_time() - begun < SECONDS_MAX
 
 
+def test_a_long_name_of_a_device_is_still_a_name() -> None:
+    """Found here: a mark was put before a name after it was cut, and it was too long again."""
+    builders_parsers.parsers()["name of a file"].parse(b"con." + b"t" * 300)
+    builders_parsers.parsers()["name of a file"].parse(b"con .txt")
+
+
 # The harness is able to fail
 
 
