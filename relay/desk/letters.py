@@ -100,6 +100,13 @@ class Letters:
         row = self._archive.get("message", sid)
         return _letter(row) if row else None
 
+    def readable(self, sid: str) -> Letter | None:
+        """Return one message; None also if a byte of it rotted, so that it hides no other from who reads a list."""
+        try:
+            return self.get(sid)
+        except Refused:
+            return None
+
     def of(self, msg: str) -> Letter | None:
         """Return the message that travels under this message id."""
         alias = self._archive.get("alias", msg)

@@ -64,7 +64,7 @@ class Views:
 
     def _unheard(self, now: int) -> list[Letter]:
         """Return this desk's open messages about which somebody has to telephone."""
-        found = [self._letters.get(sid) for sid in self._vigil.raised()]
+        found = [self._letters.readable(sid) for sid in self._vigil.raised()]
         return [one for one in found if one is not None and one.header.expires > now]
 
     def sent(self, *, everything: bool) -> list[dict[str, Any]]:

@@ -273,6 +273,25 @@ def test_a_message_that_rotted_hides_no_other(tmp_path: Path) -> None:
     perform(story, tmp_path)
 
 
+def test_an_alarm_that_rotted_hides_no_other(tmp_path: Path) -> None:
+    """Two messages of this desk want somebody at the telephone; one does not open any more: the other is shown."""
+
+    async def story(stage: Stage) -> None:
+        vn = await stage.seat("VN")
+        stage.line.down = True
+        vn.cut()
+        one, other = await vn.send("AU"), await vn.send("AU")
+        await vn.until(lambda: len(vn.told("alarm")) == 2, 300)
+        await vn.stop()
+        rot(vn, "message", "header", one["statement"])
+        vn.start()
+        assert [found["msg"] for found in (await vn.desk.status())["alarms"]] == [other["msg"]]
+        assert [found["msg"] for found in (await vn.desk.inbox())["messages"]] == [other["msg"]]
+        assert len((await vn.desk.sent())["messages"]) == 1
+
+    perform(story, tmp_path)
+
+
 def test_an_archive_that_cannot_be_used_ends_the_desk(tmp_path: Path) -> None:
     """Who cannot keep must not promise: this is no fault of a row."""
 
