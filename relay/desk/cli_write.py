@@ -18,6 +18,7 @@ from relay.desk.cli_office import Office, everywhere, reaching, signing
 from relay.desk.cli_send import beside, send
 from relay.desk.cli_terms import DESK
 from relay.desk.documents import forms, page, skeleton, wording
+from relay.desk.documents.interchange import exported
 from relay.wire.envelope import PRIORITIES
 
 LANGUAGE = click.option(
@@ -104,6 +105,11 @@ def _plain(value: Any) -> Any:
 @click.option("--priority", type=click.Choice(PRIORITIES), help="Default: urgent, or that of MSG.")
 @click.option("--mode", type=click.Choice(("actual", "exercise")), default="actual")
 @click.option("--dated-now", is_flag=True, help="Put today's date on a prepared document.")
+@click.option(
+    "--interchange",
+    is_flag=True,
+    help="Print a preservation request as tasks of ETSI TS 103 120, with what does not map.",
+)
 @LANGUAGE
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @signing
@@ -119,6 +125,7 @@ def write(
     priority: str | None,
     mode: str,
     dated_now: bool,
+    interchange: bool,
     language: str,
     yes: bool,
 ) -> None:
@@ -128,7 +135,14 @@ def write(
     document: Mapping[str, Any] = read(path, kind)
     if dated_now:
         document = forms.dated(document, now=office.clock.now())
-    if about:
+    if interchange:
+        if kind != "preservation_request" or to or about:
+            raise click.UsageError("--interchange prints a preservation_request and sends nothing.")
+        now = office.clock.now()
+        forms.require(kind, document, now=now, priority=priority or "urgent")
+        found = exported(document, now=now, priority=priority or "urgent")
+        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+    elif about:
         _send_about(office, about, kind, document, yes=yes)
     elif to:
         _send_to(office, to, document, priority or "urgent", mode, yes=yes)

@@ -114,3 +114,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert found.exit_code == 65
     assert "another kind than ping" in found.stderr
     assert run("write", "pong", "--file", path, "--to", "AU", "--about", "abc123").exit_code == 2
+
+
+def test_a_request_is_printed_in_the_shape_of_another_format() -> None:
+    """A complete request only; what does not map is listed; nothing is sent."""
+    path = EXAMPLES / "preservation_request.json"
+    line = ["write", "preservation_request", "--file", path, "--interchange", "--dated-now"]
+    found = json.loads(run(*line).stdout)
+    assert len(found["LPTasks"]) == 3
+    assert "facts_summary" in found["NotMapped"]
+    assert run(*line, "--to", "AU").exit_code == 2
