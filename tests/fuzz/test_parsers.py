@@ -22,6 +22,8 @@ import builders_parsers
 import builders_wire as b
 import pytest
 from builders_fuzz import SECONDS_MAX, Broken, Outcome, Parser, campaign, inputs, spans
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keys import directory, keyfile, statement
 from relay.wire import envelope, fields
@@ -67,6 +69,33 @@ def test_a_parser_keeps_its_manners(campaigns: Callable[[str], Outcome], name: s
     assert outcome.inputs >= COUNT
     assert outcome.read > 0
     assert outcome.sentences > 0 or outcome.read == outcome.inputs
+
+
+@st.composite
+def spliced(draw: st.DrawFn) -> tuple[str, bytes]:
+    """Draw a parser and bytes for it: any at all, or two pieces of real inputs with any between them."""
+    name = draw(st.sampled_from(NAMES))
+    between = draw(st.binary(max_size=60))
+    if draw(st.booleans()):
+        return name, between
+    seeds = st.sampled_from(builders_parsers.parsers()[name].seeds)
+    first, last = draw(seeds), draw(seeds)
+    start, end = draw(st.integers(0, len(first))), draw(st.integers(0, len(last)))
+    return name, first[:start] + between + last[end:]
+
+
+@given(spliced())
+def test_what_hypothesis_finds(drawn: tuple[str, bytes]) -> None:
+    """Pieces of real inputs and any bytes: what breaks a parser here is shrunk to the least that does."""
+    name, data = drawn
+    parser = builders_parsers.parsers()[name]
+    try:
+        parser.parse(data)
+    except parser.errors as refused:
+        sentence = str(refused)
+    else:
+        sentence = "It was read."
+    assert sentence.rstrip().endswith((".", ")"))
 
 
 REGRESSIONS = json.loads((HERE / "regressions.json").read_text("utf-8"))
