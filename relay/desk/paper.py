@@ -13,7 +13,7 @@ from typing import Any
 from keys.identity import fingerprint
 from relay.desk import clock, paper_attachments, paper_ladder
 from relay.desk.compose import CLOCKS, NOTE_TYPE
-from relay.desk.documents import page
+from relay.desk.documents import forms, page
 from relay.desk.documents.reading import instant, printable
 from relay.desk.documents.wording import bare as bare_text
 from relay.desk.ladder import UNOPENABLE
@@ -132,7 +132,7 @@ def next_step(found: Mapping[str, Any], mine: str, sheet: Sheet) -> str:
     if top["from"] == mine:
         return _sent(found, sheet)
     if found.get("kind") != "request":
-        return "Read it." + _term(found, sheet)
+        return "Read it." + _term(found, sheet) + _written(found)
     by: Mapping[str, str] = found.get("by") or {}
     if state == "declined" and by.get("declined", mine) == mine:
         return f"Nothing: this desk declined it. desk timeline {name}"
@@ -143,6 +143,8 @@ def next_step(found: Mapping[str, Any], mine: str, sheet: Sheet) -> str:
             f"anything. desk timeline {name}"
         )
     if state == "acknowledged" or not top["ack_by"]:
+        if written := _written(found):
+            return f"Decide, {until_decision(found, sheet)}:{written}"
         return (
             f"Decide, {until_decision(found, sheet)}:\n"
             f"desk answer {name} --preserved-until DATE\n"
@@ -189,6 +191,16 @@ def _sent(found: Mapping[str, Any], sheet: Sheet) -> str:
         due = sheet.until(top["ack_by"])
         return f"Wait: a person at {to} acknowledges by {due}. desk timeline {name}"
     return f"Nothing: no acknowledgement was asked. desk timeline {name}"
+
+
+def _written(found: Mapping[str, Any]) -> str:
+    """Return what to type to answer a document other than a request for preservation, or ""."""
+    form, name = page.form_of(str(found["body_type"])), short(found["msg"])
+    if not form.known or form.kind == "preservation_request":
+        return ""
+    return "".join(
+        f"\ndesk write {kind} --file FILE --about {name}" for kind in forms.answered_by(form.kind)
+    )
 
 
 def until_decision(found: Mapping[str, Any], sheet: Sheet) -> str:

@@ -198,3 +198,32 @@ def test_the_recipient_is_shown_before_anything_is_sealed() -> None:
     text = "\n".join(paper.recipient(seen, SHEET))
     assert "Contact point" in text
     assert "43947 43947" in text
+
+
+def test_what_to_type_follows_the_kind_of_document() -> None:
+    """An extension is decided, questions are answered, each with its own form; a refusal answers every request."""
+    extend = page(
+        state="acknowledged",
+        body_type=forms.body_type("extension_request"),
+        document={"kind": "extension_request"},
+    )
+    assert "desk write extension_decision --file FILE --about 4711082245" in extend
+    assert "desk write refusal --file FILE --about 4711082245" in extend
+    assert "--preserved-until" not in extend
+    asked = page(
+        kind="info", body_type=forms.body_type("info_request"), document={"kind": "info_request"}
+    )
+    assert "Read it.\n" in asked
+    assert "desk write info_answer --file FILE --about 4711082245" in asked
+
+
+def test_a_newer_version_is_shown_with_a_warning() -> None:
+    """Fields that this desk knows have their labels; the page says that there may be more; no mark steers."""
+    text = page(
+        body_type=forms.body_type("preservation_request").replace(".v1", ".v2"),
+        document={"kind": "preservation_request", "necessity": "Logs go.", "seal": "court"},
+    )
+    assert "! This was written with version 2 of the form" in text
+    assert "Necessity" in text
+    assert "[seal]" in text
+    assert "\u2068" not in text

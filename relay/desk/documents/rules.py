@@ -38,7 +38,7 @@ def findings(
         found += RULES[kind](document, around)
     elif shape.get("x-place") == "follows":
         found += belongs(document, around)
-        found += _fits(shape, around)
+    found += _fits(shape, around)
     if "offence_domestic" in document and kind not in RULES:
         found += offences(document)
     found += conditions.findings(shape, document, around)

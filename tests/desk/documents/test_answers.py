@@ -319,3 +319,16 @@ def test_a_part_can_be_withdrawn_or_refused(request_form: Form, problems: Check,
         alternative="Mutual legal assistance.",
     )
     assert problems("refusal", refused, request=request_form) == []
+
+
+def test_an_answer_is_of_the_kind_that_was_asked_for(
+    answers: dict[str, Form], problems: Check
+) -> None:
+    """Preservation is not granted to who asked for advice; a refusal answers any request."""
+    asked = answers["technical_advice_request"] | {"national_reference": "REF-2026-01"}
+    for kind in ("acceptance", "pong", "extension_decision"):
+        found = problems(kind, answers[kind], request=asked)
+        assert "kind" in _paths(found), kind
+    refusal = answers["refusal"] | {"legal_basis": "UNCC-41-3-a", "ground": "R-NATLAW"}
+    refusal |= {"national_reference": "REF-2026-01", "provision": "Section 1"}
+    assert _paths(problems("refusal", refusal, request=asked)) == []
