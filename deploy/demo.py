@@ -105,6 +105,10 @@ class Demo:
 
     # 1. The ceremony, once
 
+    def describe(self) -> Path:
+        """Return the file that describes the network."""
+        return EXAMPLES / "demo_network.toml"
+
     def set_up(self) -> None:
         """Hold the key ceremony, or find the network that an earlier run left."""
         if (self.into / "complete").exists():
@@ -122,10 +126,10 @@ class Demo:
         self.into.mkdir(mode=0o700, parents=True)
         self.passphrase.touch(0o600)
         self.passphrase.write_text(secrets.token_urlsafe(18) + "\n")
-        describe = EXAMPLES / "demo_network.toml"
-        self.run(
-            "keys", "ceremony", "--describe", describe, "--into", self.into / "network", secret=16
-        )
+        described = self.describe()
+        secret = 16 + described.read_text().count("relay.demo/") - 1  # a ring for each instance
+        into = self.into / "network"
+        self.run("keys", "ceremony", "--describe", described, "--into", into, secret=secret)
         self.run("keys", "verify", "--repository", self.network / "repository")
         for desk, officer in DESKS.items():
             self.run(
@@ -229,17 +233,21 @@ class Demo:
         """Send, deliver, acknowledge, answer; VN watches meanwhile."""
         watching = self.watch("VN")
         title(
-            "3. VN sends an urgent preservation request, sealed for AU's devices, VN's own and the backup's"
+            "3. VN sends an urgent preservation request and a log, sealed for AU's devices, VN's own and the backup's"
         )
         request = EXAMPLES / "preservation_request.json"
         sent = self.act(
             *("VN", "send", request, "--to", "AU", "--priority", "urgent", "--dated-now", "--yes"),
-            *("--until", "delivered", "--wait", "20"),
+            *("--attach", EXAMPLES / "login_log.txt", "--until", "delivered", "--wait", "20"),
         )
         msg = sent["msg"][:10]
         title("4. AU's device has delivered it; AU's officer opens, acknowledges and answers")
         self.look("AU", "inbox")
         self.look("AU", "show", msg)
+        saved = self.into / "saved"
+        shutil.rmtree(saved, ignore_errors=True)
+        saved.mkdir()
+        self.look("AU", "save", msg, "--to", str(saved), "--wait", "20")
         self.act("AU", "acknowledge", msg)
         answered = self.act(
             "AU", "answer", msg, "--preserved-until", _days(90), "--order", "PO-2026-0417", "--yes"

@@ -4,6 +4,7 @@
 #
 # What the reader may set:
 #   POC24_PROMETHEUS, POC24_PROMTOOL, POC24_ALERTMANAGER, POC24_AMTOOL, POC24_REDIS   programs to use
+#   POC24_OPERATORS                                                      "redis": that one alone
 #   POC24_CACHE                                                          where unpacked ones are kept
 #                                       (otherwise ~/.cache/poc24; without a home, in the environment's own folder)
 #
@@ -31,6 +32,7 @@ poc24_find() {  # poc24_find NAME GIVEN OTHER_NAME : link it, or fail
 }
 
 poc24_find_operators() {
+    [ "${POC24_OPERATORS:-}" != redis ] || { poc24_find redis-server "${POC24_REDIS:-}" redis-server; return; }
     poc24_find prometheus "${POC24_PROMETHEUS:-}" prometheus &&
         poc24_find promtool "${POC24_PROMTOOL:-}" promtool &&
         poc24_find alertmanager "${POC24_ALERTMANAGER:-}" prometheus-alertmanager &&
@@ -96,7 +98,9 @@ poc24_unpack_operators() {
             "Prometheus, Alertmanager or Redis is missing, and there is no apt to fetch it with. Install all three, then type:" \
             "  POC24_PROMETHEUS=/path/to/prometheus POC24_PROMTOOL=/path/to/promtool POC24_ALERTMANAGER=/path/to/alertmanager POC24_AMTOOL=/path/to/amtool POC24_REDIS=/path/to/redis-server sh $0"
     done
-    poc24_say "unpacking Debian's prometheus, alertmanager and redis into $poc24_kept ..."
+    poc24_packages="redis-tools libjemalloc2 liblzf1 libatomic1"
+    [ "${POC24_OPERATORS:-}" = redis ] || poc24_packages="prometheus prometheus-alertmanager $poc24_packages"
+    poc24_say "unpacking Debian's $poc24_packages into $poc24_kept ..."
     poc24_work=$(mktemp -d) || poc24_stop 73 "There is no room for a temporary folder."
     mkdir -p "$poc24_work/state/lists/partial" "$poc24_work/cache/archives/partial"
     cat >"$poc24_work/apt.conf" <<CONF
@@ -105,13 +109,15 @@ Dir::State::status "/var/lib/dpkg/status";
 Dir::Cache "$poc24_work/cache";
 APT::Sandbox::User "root";
 CONF
-    if poc24_apt update && poc24_apt download prometheus prometheus-alertmanager \
-        redis-tools libjemalloc2 liblzf1 libatomic1 && poc24_extract; then
-        poc24_keep "$poc24_work/root/usr/bin/prometheus" prometheus
-        poc24_keep "$poc24_work/root/usr/bin/promtool" promtool
-        poc24_keep "$poc24_work/root/usr/bin/amtool" amtool
-        poc24_keep_alertmanager "$poc24_work/root"
+    # shellcheck disable=SC2086  # a list of names
+    if poc24_apt update && poc24_apt download $poc24_packages && poc24_extract; then
         poc24_keep_redis "$poc24_work/root"
+        if [ "${POC24_OPERATORS:-}" != redis ]; then
+            poc24_keep "$poc24_work/root/usr/bin/prometheus" prometheus
+            poc24_keep "$poc24_work/root/usr/bin/promtool" promtool
+            poc24_keep "$poc24_work/root/usr/bin/amtool" amtool
+            poc24_keep_alertmanager "$poc24_work/root"
+        fi
         rm -rf "$poc24_work"
         return 0
     fi

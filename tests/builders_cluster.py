@@ -2,7 +2,7 @@
 
 ::
 
-    with Cluster(folder) as cluster:            # hosts r1 r2 r3 with redis-server and redis-sentinel, c1 for the relay
+    with Cluster(folder) as cluster:            # r1 r2 r3 with redis-server, three Sentinels, c1 for a relay
         cluster.part({"r1", "c1"})              # they see each other and nobody else
         cluster.mend()
 
@@ -30,6 +30,8 @@ PORT, SENTINEL = 6379, 26379
 NAME = "poc24"
 DOWN_MS = 1500
 HOSTS = ("r1", "r2", "r3")
+WATCHING = ("r1", "r3", "c2")
+"""Where Sentinels run: two of them can be on a side without the master and one replica."""
 READY_S = 20.0
 _numbers = itertools.count()
 
@@ -139,7 +141,7 @@ class Cluster:
             for host in HOSTS:
                 self.serve(host, "" if host == "r1" else "r1")
             until(lambda: self.at("r1").info()["connected_slaves"] == 2)
-            for host in HOSTS:
+            for host in WATCHING:
                 self._watch(host)
             until(self._whole)
         except BaseException:
@@ -198,7 +200,7 @@ class Cluster:
         self.sentinels[host] = self._run(host, argv, "sentinel")
 
     def _whole(self) -> bool:
-        for host in HOSTS:
+        for host in WATCHING:
             with Redis(self.net.address(host), SENTINEL, socket_timeout=2) as sentinel:
                 found = sentinel.execute_command("SENTINEL", "MASTER", NAME)
                 pairs = (
@@ -217,7 +219,7 @@ class Cluster:
 
     def master(self, *asked: str) -> str:
         """Return the host that the Sentinels call the master."""
-        for host in asked or HOSTS:
+        for host in asked or WATCHING:
             try:
                 with Redis(self.net.address(host), SENTINEL, socket_timeout=1) as sentinel:
                     address, _port = sentinel.sentinel_get_master_addr_by_name(NAME)
@@ -243,13 +245,22 @@ class Cluster:
         return process.pid  # ip netns exec replaces itself by the program
 
     def healed(self) -> None:
-        """Wait until one master has both replicas in step, whatever happened."""
+        """Wait until every Sentinel names one master, and the two others follow it, whatever happened."""
 
         def whole() -> bool:
-            master = self.master()
-            info = self.at(master).info("replication") if master else {}
-            links = [info.get(f"slave{n}", {}).get("state") for n in range(2)]
-            return info.get("role") == "master" and links == ["online"] * 2
+            named = {self.master(host) for host in WATCHING}
+            if len(named) != 1 or "" in named:
+                return False
+            (master,) = named
+            for host in HOSTS:
+                info = self.at(host).info("replication")
+                if host == master and (info["role"], info.get("connected_slaves")) != ("master", 2):
+                    return False
+                if host != master and (info["role"], info.get("master_link_status")) != ("slave", "up"):
+                    return False
+                if host != master and info.get("master_host") != self.net.address(master):
+                    return False
+            return True
 
         until(whole, 40)
 
@@ -271,7 +282,7 @@ class Worker:
         self.journal = cluster.folder / f"journal-{number}.db"
         given = {
             "instance": f"relay-{number}",
-            "sentinels": [[cluster.net.address(one), SENTINEL] for one in HOSTS],
+            "sentinels": [[cluster.net.address(one), SENTINEL] for one in WATCHING],
             "history": str(self.history),
             "journal": str(self.journal),
             "replicas": 2,
