@@ -91,6 +91,10 @@ class Exchange:
         """Take up a message that was open before this process began: it counts towards its sender's share."""
         self._ledger.shares.enter(message)
 
+    def stepping(self, heard: Callable[[law.Message | None, law.Message], None] | None) -> None:
+        """Let *heard* know of every committed step, before and after, until it is None: while stock is taken."""
+        self._ledger.stepping = heard
+
     def forget(self, msg: str) -> None:
         """Drop what is remembered of a message: another instance has changed it."""
         self._ledger.forget(msg)

@@ -77,6 +77,7 @@ class Ledger:
         self._turns: dict[str, _Turn] = {}
         self.shares = Shares()
         self.recent = Recent()
+        self.stepping: Callable[[Message | None, Message], None] | None = None
 
     def turn(self, msg: str) -> "_Taking":
         """Return the turn of one message, to be held while a decision on it is taken and committed."""
@@ -165,8 +166,11 @@ class Ledger:
             self._known.pop(message.msg, None)
             return None
         self._remember(message.msg, Known(answer.version, message))
-        self._meter.moved(before.message if before else None, message)
-        self.shares.move(before.message if before else None, message)
+        was = before.message if before else None
+        if self.stepping is not None:
+            self.stepping(was, message)
+        self._meter.moved(was, message)
+        self.shares.move(was, message)
         self._tell_all(change, answer)
         return answer
 

@@ -26,7 +26,6 @@ from relay.alert.page import Woken
 from relay.alert.pager import Pager
 from relay.blobs import Blobs
 from relay.core import limits
-from relay.core.message import Message
 from relay.exchange import Exchange
 from relay.ledger import Told
 from relay.server import control, observe, others
@@ -41,8 +40,9 @@ from relay.server.observe import Health
 from relay.server.rates import Call, Rates
 from relay.server.sessions import Sessions
 from relay.server.source import EVERY_S, Folder
+from relay.server.stock import Stock
 from relay.server.ticker import Ticker
-from relay.store.base import INTEGER_MAX, Store
+from relay.store.base import Store
 from relay.store.blobs import Folder as Blobfolder
 from relay.store.room import Room
 
@@ -50,8 +50,6 @@ STALE_S = 24 * 3600
 """A directory this long past its date no longer counts as fresh enough to send new devices here."""
 SHUTDOWN_S = 2.0
 CLEANUP_S = 5.0
-STOCK_MAX = 50_000
-"""Timers read at the start to count what is open; a real network has some hundreds."""
 _HTTP: dict[str, Any] = {
     "access_log": None,
     "auto_decompress": False,
@@ -156,6 +154,7 @@ class Relay:
         self.gate = Gate(self.metrics, clock, per_address=place.connections_per_address)
         self.ticker = Ticker(self.exchange, clock, self.metrics, log)
         self.auditor = Auditor(self.exchange, clock, self.metrics, log)
+        self.stock = Stock(self.exchange, self.metrics, log)
         self.pager = Pager(
             self.exchange.store,
             place.woken,
@@ -194,7 +193,7 @@ class Relay:
         now = self.clock.now()
         await self._sweep(now)
         await self.exchange.start(now)
-        await self._take_stock()
+        await self.stock.take()
         await self._first_directory(now)
         await self.ticker.turn()
         self._tasks = [
@@ -240,19 +239,6 @@ class Relay:
         if swept.missing:
             text = "Their files are gone or cut: messages arrive without them. Run relay doctor."
             self.log.error("attachments are missing", count=len(swept.missing), text=text)
-
-    async def _take_stock(self) -> None:
-        """Count what was open before this process began: each such message has a timer."""
-        store = self.exchange.store
-        timers = await store.due(INTEGER_MAX, STOCK_MAX)
-        for msg in dict.fromkeys(timer.subject for timer in timers):
-            stored = await store.load(msg)
-            if stored is not None:
-                message = Message.decode(stored.state)
-                self.metrics.entered(message)
-                self.exchange.enter(message)
-        if len(timers) == STOCK_MAX:
-            self.log.warning("not all open messages were counted", count=STOCK_MAX)
 
     async def _first_directory(self, now: int) -> None:
         if not self.exchange.roster.published and self.place.first:
@@ -418,6 +404,7 @@ class Relay:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        await self.stock.stop()
         if self.exchange.blobs is not None:
             await self.exchange.blobs.stop()
         await self.exchange.store.stop()
