@@ -1,10 +1,16 @@
-"""No peer outlives its test."""
+"""No peer outlives its test, and all of them meet the relay on the loop that it runs on by default."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
+import uvloop
 from builders_hostile import Peer
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Return uvloop: its transports differ where hostile peers look."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(autouse=True)
