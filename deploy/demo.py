@@ -40,6 +40,8 @@ port = {port}
 port = {observed}
 [store]
 path = "relay.db"
+free_bytes_min = 67108864
+free_percent_min = 0
 [directory]
 root = "../../root.json"
 folder = "../../repository"
