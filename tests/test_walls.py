@@ -235,6 +235,7 @@ def test_every_room_of_relay_has_taken_a_side() -> None:
         "durable",
         "endpoints",
         "errors",
+        "repetition",
         "settings",
         "wire",
         "zones",

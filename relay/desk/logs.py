@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import Processor, WrappedLogger
 
 from relay.desk.documents.reading import printable
+from relay.repetition import Repetition
 
 KEYS = frozenset(
     {
@@ -32,12 +33,17 @@ KEYS = frozenset(
         "reason",
         "relay",
         "seconds",
+        "suppressed",
         "text",
         "version",
         "waiting",
     }
 )
 """What a line may say."""
+DONE_BY_OTHERS = frozenset(
+    {"refused", "skipped", "parked", "connected", "disconnected", "control_refused"}
+)
+"""What a relay, or whoever stands on the way to it, can make happen as often as he likes: counted, not repeated."""
 MSG_DIGITS = 10
 TEXT_CHARACTERS_MAX = 400
 
@@ -75,6 +81,7 @@ def speak(now: Callable[[], int], *, as_json: bool, level: int = logging.INFO) -
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            Repetition(now, of=DONE_BY_OTHERS),
             _stamped(now),
             _allowed,
             structlog.processors.JSONRenderer(sort_keys=True) if as_json else _plain,

@@ -9,13 +9,14 @@ import logging
 import re
 import sys
 import traceback
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import FilteringBoundLogger, WrappedLogger
+
+from relay.repetition import Repetition
 
 Event = MutableMapping[str, Any]
 
@@ -55,10 +56,6 @@ KEYS = frozenset(
 BLANK = "[blanked]"
 TEXT_CHARACTERS_MAX = 400
 FRAMES_MAX = 12
-REPEATS_MAX = 5
-"""Lines of one kind (event and code) in one minute before the rest are only counted."""
-REPEAT_S = 60
-KINDS_MAX = 512
 
 _RUN = re.compile(r"[A-Za-z0-9_+/=-]{28,}")
 """Longer than any word, shorter than any token, key, seed or identifier in any spelling used here."""
@@ -124,32 +121,6 @@ class Stamp:
     def __call__(self, logger: WrappedLogger, method: str, event: Event) -> Event:
         """Add ``at``."""
         return {"at": self._now(), **event}
-
-
-class Repetition:
-    """Lets a few lines of one kind through in a minute and counts the rest: refusals cannot fill a disk."""
-
-    def __init__(self, now: Callable[[], int]) -> None:
-        """Take the clock that tells minutes."""
-        self._now = now
-        self._seen: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
-
-    def __call__(self, logger: WrappedLogger, method: str, event: Event) -> Event:
-        """Let the line pass, or drop it; the first line of a later minute says how many were dropped."""
-        kind = (str(event.get("event", ""))[:100], str(event.get("code", ""))[:40])
-        minute = self._now() // REPEAT_S
-        began, count = self._seen.get(kind, (minute, 0))
-        if began != minute:
-            if count > REPEATS_MAX:
-                event = {**event, "suppressed": count - REPEATS_MAX}
-            began, count = minute, 0
-        self._seen[kind] = (began, count + 1)
-        self._seen.move_to_end(kind)
-        if len(self._seen) > KINDS_MAX:
-            self._seen.popitem(last=False)
-        if count >= REPEATS_MAX:
-            raise structlog.DropEvent
-        return event
 
 
 def build(

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -224,6 +225,31 @@ def test_a_descriptor_that_is_closed_is_a_sentence(folder: Path) -> None:
     found = run("restore", ring, "--recovery-ring", ring, "--home", folder, "--passphrase-fd", 987)
     assert found.exit_code == 77
     assert "987" in found.stderr
+
+
+def test_what_others_do_is_not_written_without_end() -> None:
+    """A relay that refuses or breaks off a thousand times a minute: five lines, then their number; alarms all stay."""
+    before, at = structlog.get_config(), [1795402800]
+    said = io.StringIO()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stderr", said)
+            logs.speak(lambda: at[0], as_json=True)
+        log = structlog.get_logger("test")
+        for number in range(1000):
+            log.info("refused", code="E_SIGNATURE", msg=str(number))
+            log.info("disconnected", reason="it hung up")
+        for _each in range(20):
+            log.warning("alarm", text="Call them.")
+            log.info("statement", kind="escalated")
+        at[0] += 60
+        log.info("refused", code="E_SIGNATURE")
+    finally:
+        structlog.configure(**before)
+    lines = [json.loads(line) for line in said.getvalue().splitlines()]
+    counted = Counter(line["event"] for line in lines)
+    assert counted == {"refused": 6, "disconnected": 5, "alarm": 20, "statement": 20}
+    assert lines[-1]["suppressed"] == 995
 
 
 def test_the_log_says_known_words_only() -> None:

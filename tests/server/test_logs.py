@@ -11,6 +11,7 @@ from builders_door import NOW
 
 from keys import suite
 from keys.statement import b64u
+from relay import repetition
 from relay.server import logs
 
 SECRET = bytes(range(100, 132))
@@ -118,21 +119,20 @@ def test_the_same_line_is_not_written_for_ever() -> None:
     for _each in range(1000):
         log.info("connect refused", code="E_AUTH")
     log.info("connect refused", code="E_SIGNER")
-    assert len(lines(stream)) == logs.REPEATS_MAX + 1
-    minute.at += logs.REPEAT_S
+    assert len(lines(stream)) == repetition.REPEATS_MAX + 1
+    minute.at += repetition.REPEAT_S
     log.info("connect refused", code="E_AUTH")
 
-    assert lines(stream)[-1]["suppressed"] == 1000 - logs.REPEATS_MAX
+    assert lines(stream)[-1]["suppressed"] == 1000 - repetition.REPEATS_MAX
 
 
-def test_kinds_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kinds_that_are_remembered_are_bounded() -> None:
     """An attacker cannot make the relay remember without end what it has said."""
-    monkeypatch.setattr(logs, "KINDS_MAX", 10)
-    repetition = logs.Repetition(lambda: NOW)
+    kept = repetition.Repetition(lambda: NOW, kinds_max=10)
     for number in range(100):
-        repetition(None, "info", {"event": f"kind {number}"})
+        kept(None, "info", {"event": f"kind {number}"})
 
-    assert len(repetition._seen) == 10
+    assert len(kept) == 10
 
 
 def test_levels_below_the_one_chosen_are_not_written() -> None:
