@@ -58,8 +58,10 @@ class _WebSocket:
         return message.data if message.type is aiohttp.WSMsgType.BINARY else None
 
     async def close(self, code: int, reason: str) -> None:
-        await self._socket.close(code=code, message=reason.encode()[:120])
-        await self._session.close()
+        try:
+            await self._socket.close(code=code, message=reason.encode()[:120])
+        finally:
+            await self._session.close()
 
 
 def websocket_dial(relay: str | Addresses, ca: str = "") -> Dial:
