@@ -34,8 +34,6 @@ NEAR_MAX = 22
 TRIED_MAX = 100_000
 """... and how many choices of them are tried."""
 RUNGS = ("escalated", "exhausted")
-ENDS = {"nobody": {"exhausted", "expired"}, "brief": {"expired"}}
-"""What the sender of a request is told that goes where nobody is."""
 
 
 def judge(history: History, world: World) -> list[str]:
@@ -114,8 +112,10 @@ def _one(history: History, letter: Letter, world: World) -> Iterator[str]:
     if len(set(letter.accepted)) > 1:
         yield "two acceptances were given for one message (C6)"
     life = _Life(history, letter, world)
-    if letter.plan in ENDS:
-        if not ENDS[letter.plan] <= life.kinds:
+    if to == "NZ":
+        if (
+            "expired" not in life.kinds
+        ):  # and silence before that, if the ladder came so far: see below
             yield f"{sender} was not told that nobody answered: {sorted(life.kinds)} (C2)"
     else:
         if letter.msg not in history.handed:

@@ -76,8 +76,8 @@ class Paged:
     """Desk and handle: AU/duty."""
 
 
-STALLED_TIMES = 4
-"""What keeps the harness waiting keeps relay, desk and pager waiting, one after the other."""
+STALLED_TIMES, STALLED_PART = 4, 0.6
+"""What keeps the harness waiting keeps relay, desk and pager waiting, one after the other; but never for ever."""
 
 
 @dataclass(slots=True)
@@ -122,5 +122,6 @@ class History:
     def away(self, begin: float, end: float) -> float:
         """Return for how many seconds between two times no relay was there, or the machine gave nobody a turn."""
         there = sum(max(0.0, min(end, down) - max(begin, up)) for up, down in self.up)
+        away = max(0.0, end - begin - there)
         stalled = sum(seconds for at, seconds in self.stalls if begin <= at <= end + 1)
-        return max(0.0, end - begin - there) + STALLED_TIMES * stalled
+        return away + min(STALLED_TIMES * stalled, STALLED_PART * (end - begin - away))

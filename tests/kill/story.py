@@ -23,7 +23,8 @@ from relay.desk.archive import Archive
 
 DESKS = ("VN", "AU", "AU-B")
 READY_S = 30.0
-HEAL_S = 60.0
+HEAL_S = 200.0
+"""Peace ends as soon as nothing happens any more; a machine that does much else needs this long."""
 REACHED_S = 2.5
 """A point that is not reached within this long is not waited for: the process is killed wherever it is."""
 TRIES_MAX = 6

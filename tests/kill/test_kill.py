@@ -59,7 +59,7 @@ class Planted:
     plan: Mapping[str, Sequence[str]]
     load: Load
     says: str
-    patience: float = 4.0
+    patience: float = 25.0
 
 
 BULK = Load(bulk=0.06, emergencies=0, sends=0, nobody=0, brief=0)
@@ -72,14 +72,13 @@ PLANTED = {
         {"relay": ["between a message and its timers"]},
         Load(bulk=0, emergencies=0.3, sends=0, nobody=0, brief=0, plans=("never",)),
         "never came (C5)",
-        7.0,
     ),
     "the end of a ladder is told to nobody": Planted(
         "relay",
         {"relay": [""]},
         Load(bulk=0, emergencies=0, sends=0, nobody=0, brief=0.2),
         "was not told that nobody answered",
-        7.0,
+        12.0,
     ),
     "the place is kept before the message": Planted(
         "AU", {"AU": ["messages are fetched, and not opened"]}, BULK, "never had it (C1)"
