@@ -5,6 +5,7 @@ and committed like any other change, guarded by its version, so that several ins
 nothing is lost, nothing is done twice, and what was written meanwhile stays. The same walk fills a new store.
 """
 
+import asyncio
 import json
 from dataclasses import replace
 
@@ -16,8 +17,8 @@ from relay.ledger import change_of
 from relay.store.base import Committed, Kept, Missing, Store
 from relay.store.vouched import Fact, Vouched
 
-PIECE = 256
-"""Messages that are read from a journal at a time."""
+PIECE = 64
+"""Messages that are read from a journal at a time, and brought back side by side: they share the store's barriers."""
 
 
 async def replay(store: Store, journal: Vouched) -> None:
@@ -34,8 +35,7 @@ async def replay(store: Store, journal: Vouched) -> None:
         after, facts = await journal.facts(after, PIECE)
         if not after:
             return
-        for fact in facts:
-            await bring_back(store, fact)
+        await asyncio.gather(*(bring_back(store, fact) for fact in facts))
 
 
 async def complete(store: Vouched) -> int:
@@ -48,8 +48,7 @@ async def complete(store: Vouched) -> int:
         after, facts = await store.facts(after, PIECE)
         if not after:
             return count
-        for fact in facts:
-            await bring_back(store, fact, anew=True)
+        await asyncio.gather(*(bring_back(store, fact, anew=True) for fact in facts))
         count += len(facts)
 
 
