@@ -51,6 +51,7 @@ def world() -> World:
 async def relay(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     """Yield a relay that waits half a second for the rest of a request."""
     monkeypatch.setitem(app._HTTP, "keepalive_timeout", 0.5)
+    monkeypatch.setattr(app, "SHUTDOWN_S", 0.2)
     async with running(world, per_minute=PLENTY) as found:
         yield found
 

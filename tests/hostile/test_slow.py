@@ -45,6 +45,7 @@ def world() -> World:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the relay's patience a fraction of a second."""
+    monkeypatch.setattr(app, "SHUTDOWN_S", 0.2)
     monkeypatch.setattr(gate, "SWEEP_S", 0.1)
     monkeypatch.setattr(gate, "STILL_S", 0.4)
     monkeypatch.setattr(gate, "SESSION_STILL_S", 0.8)
