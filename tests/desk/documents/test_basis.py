@@ -111,6 +111,9 @@ def test_a_language_that_is_not_read_there_stops_the_request(request_form: Form,
     assert [(one.path, one.warning) for one in found] == [("language", True)]
     around["card"] = _card(languages=["en-AU"])
     assert forms.check("preservation_request", request_form, **around) == []
+    around["card"] = _card(languages=["en"])
+    dialect = request_form | {"language": "en-GB"}
+    assert forms.check("preservation_request", dialect, **around) == []
 
 
 def test_an_acceptance_may_be_longer_than_the_card_says(answers: dict[str, Form], now: int) -> None:
