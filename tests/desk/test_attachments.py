@@ -566,7 +566,7 @@ def test_a_relay_that_gives_something_else(
         sent = await vn.send_with("AU", FILES)
         await vn.desk.wait(sent["statement"], "delivered", 60)
         sizes = set()
-        for _minute in range(60):
+        for _minute in range(20):
             await stage.clock.sleep(60)
             sizes |= {path.stat().st_size for path in (au.spool.folder / "in").iterdir()}
             assert "here" not in await au.states(sent["statement"])
@@ -575,8 +575,7 @@ def test_a_relay_that_gives_something_else(
         with pytest.raises(Refused):
             await au.desk.unlock(sent["statement"], 1)
         au.carrier.gives = None
-        for _hour in range(3):
-            await stage.clock.sleep(3600)
+        await stage.clock.sleep(4000)
         assert await au.states(sent["statement"]) == ["here", "here"]
         assert await au.saved(sent["statement"]) == FILES["photo.jpg"]
 
