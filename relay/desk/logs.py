@@ -41,7 +41,7 @@ KEYS = frozenset(
 )
 """What a line may say."""
 DONE_BY_OTHERS = frozenset(
-    {"refused", "skipped", "parked", "connected", "disconnected", "control_refused"}
+    {"refused", "skipped", "parked", "attachment", "connected", "disconnected", "control_refused"}
 )
 """What a relay, or whoever stands on the way to it, can make happen as often as he likes: counted, not repeated."""
 MSG_DIGITS = 10
