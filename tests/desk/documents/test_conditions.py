@@ -258,3 +258,63 @@ def _drop(document: Form, path: str) -> None:
             return
     if isinstance(block, dict):
         block.pop(last, None)
+
+
+# What the domain asks for, written down a second time, so that no rule can be lost from a schema file.
+WANTED = [
+    ("redirect", {"forwarded": True}, "forwarded_at"),
+    ("partial", {"items": [{"item": 1, "result": "NOT-PRESERVED"}]}, "items[0].cause"),
+    ("partial", {"items": [{"item": 1, "result": "PENDING"}]}, "items[0].expected_at"),
+    ("cannot_execute", {"cause": "X-NOT-IN-TERRITORY"}, "country"),
+    ("cannot_execute", {"scope": "ITEMS"}, "items"),
+    ("info_request", {"interim_measure_taken": True}, "interim"),
+    ("info_request", {"return_reasons": ["Q-INCOMPLETE"]}, "missing_letters"),
+    ("postponement", {"interim_preservation": True}, "interim_until"),
+    ("not_sufficient_decision", {"decision": "PROCEED-CHANGED"}, "changes"),
+    ("withdrawal_confirmed", {"released": True}, "released_at"),
+    ("withdrawal_confirmed", {"released": False}, "why_held"),
+    ("extension_decision", {"outcome": "EXTENDED"}, "granted_until"),
+    ("extension_decision", {"outcome": "LAST-TERM"}, "last_possible_until"),
+    ("extension_decision", {"outcome": "EXTENSION-REFUSED"}, "ground"),
+    ("extension_decision", {"outcome": "EXTENSION-REFUSED"}, "reason_text"),
+    ("extension_decision", {"outcome": "EXTENSION-REFUSED"}, "approver"),
+    ("mla_decided", {"data": "STILL-HELD"}, "held_until"),
+    ("mla_decided", {"outcome": "MLA-REFUSED"}, "ground"),
+    ("mla_decided", {"outcome": "MLA-REFUSED"}, "reason_text"),
+    ("locate_answer", {"found": [{"item": 1, "known": True}]}, "found[0].country"),
+    ("emergency_request", {"oral_first": True}, "prior_oral_request"),
+    ("emergency_request", {"oral_first": True}, "confirmation_contact"),
+    ("emergency_request", {"do_not_notify_user": True}, "do_not_notify_reason"),
+    ("emergency_answer", {"outcome": "PROVIDED"}, "delivery"),
+    ("emergency_answer", {"delivery": "SECURE-TRANSFER"}, "transfer_reference"),
+    ("emergency_answer", {"delivery": "ATTACHED"}, "attachments"),
+    ("emergency_answer", {"outcome": "NEEDS-MORE"}, "needed"),
+    ("legal_information_answer", {"outcome": "PROVIDED"}, "text"),
+    ("locate_suspect_request", {"arrest_warrant": True}, "warrant"),
+    ("locate_suspect_request", {"purpose": "LOCATE-TO-ARREST"}, "warrant"),
+    ("locate_suspect_answer", {"outcome": "LOCATED"}, "location"),
+    ("provisional_arrest_answer", {"outcome": "ARRESTED"}, "custody_until"),
+    ("freezing_answer", {"assets": [{"asset": 1, "result": "FROZEN"}]}, "frozen_until"),
+    ("freezing_answer", {"assets": [{"asset": 1, "result": "NOT-FROZEN"}]}, "assets[0].cause"),
+    ("spontaneous_information", {"confidential": True}, "confidential_note"),
+    ("spontaneous_answer", {"conditions_accepted": False}, "why_not"),
+    ("incident_answer", {"seen_here": "SEEN"}, "sightings"),
+    ("onward_transfer_request", {"receiver": {"is_state": True, "name": "X."}}, "receiver.country"),
+    ("onward_transfer_answer", {"outcome": "AUTHORISED"}, "authorised_by"),
+    ("onward_transfer_answer", {"outcome": "AUTHORISED-ON-CONDITIONS"}, "conditions"),
+    ("ping", {"level": "BY-PERSON-WITH-ANSWER"}, "question"),
+    ("pong", {"level": "BY-PERSON"}, "person_role"),
+    ("correction", {"effect": "CORRECTS"}, "fields"),
+    ("correction", {"effect": "SUPERSEDES"}, "replaced_by"),
+]
+
+
+@pytest.mark.parametrize(("kind", "changes", "path"), WANTED)
+def test_what_the_domain_asks_for_is_asked_for(
+    kind: str, changes: Form, path: str, answers: dict[str, Form]
+) -> None:
+    """With this value, that field must be there; with another value, or with the field, it is not missed."""
+    document = answers[kind] | changes
+    _drop(document, path)
+    found = forms.check(kind, document, now=NOW, priority="emergency")
+    assert path in [one.path for one in found if not one.warning]
