@@ -35,7 +35,7 @@ PROCESSES = 2
 HERE = Path(__file__).resolve().parent
 NAMES = tuple(builders_parsers.parsers())
 
-pytestmark = pytest.mark.timeout(0 if LONG else 300)
+pytestmark = pytest.mark.timeout(0 if LONG else 900)
 
 
 def attack(name: str, count: int) -> Outcome:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keys import statement
@@ -172,7 +172,15 @@ def test_base64_has_no_spare_bits() -> None:
             statement.unb64u(text)
 
 
-@given(st.text(alphabet='[]{}",:\\a1', max_size=60).map(str.encode) | st.binary(max_size=60))
+@example(b"[" * 8)
+@example(b"[" * 9)
+@example(b'{"a":' * 9 + b"}" * 9)
+@example(b"[]" * 9)
+@example(b'["' + b"[" * 20 + b'"]')
+@example(b'"' + b"[" * 20)
+@example(b'"\\"' + b"[" * 20)
+@example(b'"\\\\"' + b"[" * 20)
+@given(st.text(alphabet='[[[[{{]}",:\\', max_size=60).map(str.encode) | st.binary(max_size=60))
 def test_depth_is_what_a_plain_count_says(data: bytes) -> None:
     """Brackets are counted outside of strings alone, and a string that does not end goes to the end."""
     depth = deepest = 0

@@ -36,7 +36,7 @@ DESCRIBED = json.loads(json.dumps(describe_session.asyncapi("1")))
 MESSAGES = DESCRIBED["channels"]["session"]["messages"]
 OPERATIONS = DESCRIBED["operations"]
 
-pytestmark = pytest.mark.timeout(7200 if LONG else 120)
+pytestmark = pytest.mark.timeout(7200 if LONG else 300)
 
 
 @pytest.fixture(scope="module")

@@ -285,6 +285,20 @@ async def test_an_upload_goes_on_at_another_relay(tmp_path: Path) -> None:
         await relay.stop()
 
 
+async def test_no_byte_is_taken_behind_the_end(tmp_path: Path) -> None:
+    """Whoever brings more than was announced is refused before it is written (E_ENCODING), whatever HTTP says."""
+    one, two = await two_relays(tmp_path / "blobs", MemoryStore())
+    upload = await one.take(ONE.id, "VN", None, len(ONE), NOW)
+    await upload.write(ONE.data)
+    with pytest.raises(Refused) as refused:
+        await upload.write(b"x")
+    assert refused.value.code is Code.E_ENCODING
+    assert await upload.end()
+    await upload.leave()
+    for relay in (one, two):
+        await relay.stop()
+
+
 async def test_nobody_comes_between_a_file_and_its_row(tmp_path: Path) -> None:
     """A relay that starts waits until another has written its row, and removes nothing of it."""
     store = Slow()

@@ -32,14 +32,14 @@ from relay.server.rates import Call
 from relay.wire import frames
 
 LONG = os.environ.get("POC24_LONG") == "1"
-EXAMPLES = 1000 if LONG else 25
+EXAMPLES = 1000 if LONG else 20
 MUTANTS = 20_000 if LONG else 300
 HERE = Path(__file__).resolve().parent
 PLENTY = dict.fromkeys(Call, 10_000_000)
 LINES_MAX = 40
 """What the relay may write into its log under a whole attack."""
 
-pytestmark = pytest.mark.timeout(3600 if LONG else 120)
+pytestmark = pytest.mark.timeout(3600 if LONG else 600)
 
 
 @pytest.fixture(scope="module")
