@@ -203,11 +203,19 @@ class _Life:
             if late > LATE_S:
                 yield f"{kind} came {late:.1f} s late (C5)"
             last = at
-        if self.settled == len(self.entries) and len(self.rungs) < len(wanted):
+        if len(self.rungs) < len(wanted):
             kind, due = wanted[len(self.rungs)]
-            until = min(self.history.end, self.letter.header.expires)  # then that is said instead
+            due = max(due, last + GAP_S if last else 0)
+            until = min(self.history.end, self._over())
             if until - due - self.history.away(due, until) > LATE_S:
                 yield f"{kind} never came (C5)"
+
+    def _over(self) -> float:
+        """Return when nothing had to climb any more: at a person's word, or at the end of its life."""
+        if self.settled == len(self.entries):
+            return self.letter.header.expires  # then that is said instead
+        word = decode(peek(self.entries[self.settled].wire).payload)
+        return min(self.letter.header.expires, int(word["at"]))
 
 
 def _words(history: History) -> Iterator[str]:
