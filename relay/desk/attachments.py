@@ -47,6 +47,8 @@ class Attachment:
     until: int
     """Until when a relay is bound to have it."""
     secret: bytes = field(repr=False)
+    code: str
+    """What was in the way the last time, as a code; "" where nothing was, or only the line."""
     reason: str
     """Why it is not there yet; "" where nothing was in the way so far."""
 
@@ -146,19 +148,23 @@ class Attachments:
 
     # What becomes of a row
 
-    def change(self, one: Attachment, *, reason: str | None = None, **clear: int | str) -> None:
+    def change(
+        self, one: Attachment, *, reason: str | None = None, code: str = "", **clear: int | str
+    ) -> None:
         """Change columns of a row."""
-        sealed = {} if reason is None else {"reason": reason.encode()}
+        sealed = (
+            {} if reason is None else {"reason": f"{code}: {reason}".encode() if reason else b""}
+        )
         self._archive.change("attachment", one.row, clear, sealed)
 
     def begin_anew(self, row: str, now: int) -> None:
         """What was here is gone from the disk: fetch it again."""
         self._archive.change("attachment", row, {"state": COMING, "tries": 0, "next_at": now})
 
-    def put_off(self, one: Attachment, now: int, reason: str) -> None:
-        """Try again later and later."""
+    def put_off(self, one: Attachment, now: int, reason: str | None = None, code: str = "") -> None:
+        """Try again later and later; without a reason, the one that is known stays."""
         wait = min(AGAIN_S_MAX, AGAIN_S << min(one.tries, 12))
-        self.change(one, reason=reason, tries=one.tries + 1, next_at=now + wait)
+        self.change(one, reason=reason, code=code, tries=one.tries + 1, next_at=now + wait)
 
     def upload_again(self, sid: str, now: int) -> bool:
         """The relay says that something is missing: have all looked at again; False for a message without any."""
@@ -185,6 +191,7 @@ def row_of(sid: str, number: int) -> str:
 
 
 def _attachment(row: Row) -> Attachment:
+    code, _colon, reason = row["reason"].decode().partition(": ")
     return Attachment(
         row["sid"],
         row["number"],
@@ -195,7 +202,8 @@ def _attachment(row: Row) -> Attachment:
         row["tries"],
         row["until"],
         row["secret"],
-        row["reason"].decode(),
+        code,
+        reason,
     )
 
 
@@ -204,8 +212,8 @@ def shown(
 ) -> list[dict[str, Any]]:
     """Return what people see of a message's attachments; *moved*: bytes of blobs under way, by row.
 
-    Each: number (from 1), name, media_type, size, sha256, blob, state, percent, reason. ``state`` is that of the row; a
-    message that this desk sent and that has arrived has none any more: ``sent``.
+    Each: number (from 1), name, media_type, size, sha256, blob, state, percent, code, reason. ``state`` is that of the
+    row; a message that this desk sent and that has arrived has none any more: ``sent``.
     """
     known = {one.number: one for one in rows}
     found = []
@@ -221,6 +229,7 @@ def shown(
                 **named,
                 "state": state,
                 "percent": done,
+                "code": one.code if one and state not in {THERE, HERE} else "",
                 "reason": one.reason if one and state not in {THERE, HERE} else "",
             }
         )

@@ -21,15 +21,13 @@ from relay.desk.clock import ComparedClock
 from relay.desk.letters import Letter, Letters
 from relay.desk.notes import Notes
 from relay.desk.roster import TurnedDown
-from relay.desk.shelves import COMING, DAMAGED, DOWN, HERE, LOST
+from relay.desk.shelves import COMING, DAMAGED, DOWN, HERE, LOST, NOT_GIVEN
 from relay.desk.spool import Spool
-from relay.desk.uploads import hash_in_turns, opened_in_turns
+from relay.desk.uploads import QUIET, hash_in_turns, opened_in_turns
 from relay.wire.attachment import Facts
 
-NOT_GIVEN = frozenset(
-    {Code.E_UNKNOWN, Code.E_BLOB_MISSING, Code.E_BINDING, Code.E_TOO_LARGE, Code.E_ENCODING}
-)
-"""What it means that a relay has it not, or not right."""
+OFTEN = 3
+"""Tries after which a line that breaks is no chance any more."""
 
 Event = dict[str, Any]
 
@@ -73,10 +71,15 @@ class Downloads:
             return await self._move(one, letter, carrier)
         except Refused as refused:
             return self._trouble(one, letter, now, refused)
-        except OSError as error:
+        except ConnectionError:
+            # The link tells of the line; of a relay that hangs up each time, the list does.
+            often = "The line breaks each time it is fetched." if one.tries >= OFTEN else None
             with self._archive.commit():
-                self._attachments.put_off(one, now, str(error) or type(error).__name__)
+                self._attachments.put_off(one, now, often, Code.E_BUSY)
             return []
+        except OSError as error:
+            why = f"It cannot be written to this device's disk: {error.strerror}."
+            return self._trouble(one, letter, now, Refused(Code.E_BUSY, why))
 
     async def _move(self, one: Attachment, letter: Letter, carrier: Authorized) -> list[Event]:
         part, held = self._spool.part(one.row), self._spool.held(one.row)
@@ -126,21 +129,20 @@ class Downloads:
         self, one: Attachment, letter: Letter, state: str, reason: str, code: Code | None
     ) -> list[Event]:
         with self._archive.commit():
-            self._attachments.change(one, state=state, reason=reason)
+            self._attachments.change(one, state=state, reason=reason, code=str(code or ""))
         return [self._event(one, letter, state, reason, code)]
 
     def _trouble(self, one: Attachment, letter: Letter, now: int, refused: Refused) -> list[Event]:
         """Take note of why it is not here: for good once no relay need have it any longer, else until the next try."""
-        relays_word = isinstance(refused, TurnedDown)
-        if relays_word and refused.code is Code.E_AUTH:
+        if isinstance(refused, TurnedDown) and refused.code in QUIET:
             with self._archive.commit():
-                self._attachments.put_off(one, now, one.reason)
+                self._attachments.put_off(one, now)
             return []
         reason = "The relay does not have it." if refused.code is Code.E_UNKNOWN else str(refused)
         if now > one.until and refused.code in NOT_GIVEN:
             return self._end(one, letter, LOST, reason, refused.code)
         with self._archive.commit():
-            self._attachments.put_off(one, now, reason)
+            self._attachments.put_off(one, now, reason, refused.code)
         if reason == one.reason:
             return []
         return [self._event(one, letter, COMING, reason, refused.code)]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from relay.desk.sheet import bare, short
-from relay.desk.shelves import COMING, DAMAGED, HERE, LOST, THERE, WAITING
+from relay.desk.shelves import COMING, DAMAGED, HERE, LOST, NOT_GIVEN, THERE, WAITING
 
 STATES: Mapping[str, str] = {
     WAITING: "on its way to the relay",
@@ -19,7 +19,7 @@ NAME_WIDTH = 60
 
 
 def size_of(count: int) -> str:
-    """Return a number of bytes as people say it: 812 bytes, 26.0 kB, 256.0 MiB in units of 1024."""
+    """Return a number of bytes as people say it: 812 bytes, 25.4 KiB, 256.0 MiB."""
     if count < 1024:
         return f"{count} bytes"
     size, unit = float(count), ""
@@ -88,6 +88,6 @@ def faults(found: Mapping[str, Any]) -> list[str]:
         what = f"Attachment {one['number']} ({one['name']})"
         if one["state"] == DAMAGED:
             told.append(f"{what} arrived here, and is not what was signed. {one['reason']}")
-        elif one["state"] == LOST or (one["state"] == COMING and one["reason"]):
+        elif one["state"] == LOST or (one["state"] == COMING and one["code"] in NOT_GIVEN):
             told.append(f"{what} has not arrived here. {one['reason']}")
     return told

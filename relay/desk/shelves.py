@@ -26,6 +26,9 @@ THERE = "there"
 COMING, HERE, LOST, DAMAGED = "coming", "here", "lost", "damaged"
 """Ways and states of a row of the shelf ``attachment``; one that is to be uploaded is ``waiting`` too."""
 
+NOT_GIVEN = frozenset({"E_UNKNOWN", "E_BLOB_MISSING", "E_BINDING", "E_TOO_LARGE", "E_ENCODING"})
+"""Codes that mean that a relay has an attachment not, or not right; a full disk here is no matter of the sender's."""
+
 _TEXT, _INTEGER = "TEXT", "INTEGER"
 _KINDS: Mapping[str, type] = {_TEXT: str, _INTEGER: int}
 

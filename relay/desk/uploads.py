@@ -31,6 +31,8 @@ from relay.desk.spool import Spool
 from relay.wire import attachment
 from relay.wire.attachment import Facts
 
+QUIET = frozenset({Code.E_AUTH, Code.E_BUSY})
+"""What a relay says now and then, and what only means: later."""
 TURN_CHUNKS = 16
 """Chunks of 64 KiB between which others get their turn."""
 
@@ -161,10 +163,11 @@ class Uploads:
 
     def _put_off(self, one: Attachment, now: int, reason: str, code: Code | None) -> list[Event]:
         self._known.pop(one.row, None)
+        # A line that breaks is told by the link, and a relay that is busy is no news; what else it says is told once.
+        quiet = code is None or code in QUIET
         with self._archive.commit():
-            self._attachments.put_off(one, now, reason)
-        # A line that breaks is told by the link; what the relay says, once.
-        if code is None or code in {Code.E_AUTH, Code.E_BUSY} or reason == one.reason:
+            self._attachments.put_off(one, now, None if quiet else reason, str(code or ""))
+        if quiet or code is None or reason == one.reason:
             return []
         text = f"Attachment {one.number + 1} was not taken by the relay: {reason}"
         return [self._notes.add(now, "refused", self._name(one.sid), code, text)]

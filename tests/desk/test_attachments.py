@@ -8,7 +8,7 @@ import pytest
 from builders_attached import AttachedSeat, AttachedStage, attached, data_of
 
 from keys.errors import Code, Failed, Refused
-from relay.desk import downloads, spool, uploads
+from relay.desk import downloads, paper_attachments, spool, uploads
 from relay.desk.carrier import Standing
 from relay.desk.roster import TurnedDown
 from relay.store.memory import MemoryStore
@@ -781,5 +781,33 @@ def test_a_row_that_rotted_stops_itself_alone(tmp_path: Path) -> None:
         assert (await vn.desk.inbox(all=True))["messages"]
         bare = await vn.send("AU")
         await vn.desk.wait(bare["msg"], "delivered", 60)
+
+    attached(story, tmp_path)
+
+
+def test_a_busy_relay_and_a_broken_line_are_no_news(tmp_path: Path) -> None:
+    """What means only "later" is told to nobody; a line that breaks each time is shown, and still no fault of a sender."""
+
+    async def story(stage: AttachedStage) -> None:
+        vn, au = await stage.seat("VN"), await stage.seat("AU")
+
+        async def busy(method: str, _blob: str) -> None:
+            if method == "GET":
+                raise TurnedDown(Code.E_BUSY, "Later.")
+
+        au.carrier.before = busy
+        sent = await vn.send_with("AU", FILES)
+        await vn.desk.wait(sent["statement"], "delivered", 60)
+        await stage.clock.sleep(60)
+        assert [one["reason"] for one in await au.listed(sent["statement"])] == ["", ""]
+        au.carrier.before = _refuse("GET")
+        await stage.clock.sleep(600)
+        assert au.told("attachment") == []
+        (came,) = await au.shown()
+        assert "The line breaks each time" in came["warning"]
+        assert paper_attachments.faults(came) == []
+        au.carrier.before = None
+        await stage.clock.sleep(1200)
+        await au.until_states(sent["statement"], "here", "here")
 
     attached(story, tmp_path)

@@ -21,6 +21,7 @@ def _one(**changes: Any) -> dict[str, Any]:
         "blob": "0" * 64,
         "state": "here",
         "percent": 100,
+        "code": "",
         "reason": "",
     }
     return {**plain, **changes}
@@ -95,20 +96,21 @@ def test_the_list_and_the_page_name_them() -> None:
 
 
 def test_what_is_wrong_is_a_warning_and_a_sentence_for_the_sender() -> None:
-    """Lost, damaged and late files are warned of here and told there; those that are merely coming are not."""
+    """Lost, damaged and late files are warned of here and told there; not those that are merely coming, or find no room."""
     found = [
         _one(),
         _one(number=2, state="coming", percent=9),
-        _one(number=3, state="coming", reason="The relay does not have it."),
+        _one(number=3, state="coming", code="E_UNKNOWN", reason="The relay does not have it."),
         _one(number=4, state="lost", reason="Gone."),
         _one(number=5, state="damaged", reason="Cut."),
-        _one(number=6, state="waiting", reason="No room there."),
+        _one(number=6, state="waiting", code="E_RATE", reason="No room there."),
+        _one(number=7, state="coming", code="E_BUSY", reason="There is no room on this disk."),
     ]
 
     warned = attachments.warnings(header(), found)
     told = paper_attachments.faults({"attachments": found})
 
-    assert [one.split(" (")[0] for one in warned] == [f"Attachment {n}" for n in (3, 4, 5, 6)]
+    assert [one.split(" (")[0] for one in warned] == [f"Attachment {n}" for n in (3, 4, 5, 6, 7)]
     assert "ask VN to send it again" in warned[1]
     assert [one.split(" (")[0] for one in told] == [f"Attachment {n}" for n in (3, 4, 5)]
     assert paper_attachments.faults({}) == []
