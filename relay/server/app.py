@@ -189,6 +189,7 @@ class Relay:
 
     async def _start(self) -> None:
         await self.exchange.store.start(self.clock.now())
+        self.metrics.stands(self.exchange.store.epoch)
         await self.ticker.resume()
         now = self.clock.now()
         await self._sweep(now)

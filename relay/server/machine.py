@@ -80,6 +80,12 @@ class Machine(Family):
         self._floor = self._gauge("relay_store_floor_bytes", what)
         what = "Bytes kept back to be given up when the disk is full; 0 = given up"
         self._ballast = self._gauge("relay_store_ballast_bytes", what)
+        what = "The store's epoch: another one than before means that it went back in time; 0 = starting"
+        self._epoch = self._gauge("relay_store_epoch", what)
+        what = "Replicas that follow the master of the store; 0 in a store of one file"
+        self._replicas = self._gauge("relay_store_replicas", what)
+        what = "Replicas that the configuration counts on"
+        self._replicas_named = self._gauge("relay_store_replicas_named", what)
         what = "What the auditor found wrong, by check"
         self._findings = Children(self._counter("relay_audit_findings", what, "check"), CHECKS)
         what = "Last audit that found nothing; 0 = none yet"
@@ -130,6 +136,12 @@ class Machine(Family):
             self._timers[kind,].set(counts.get(f"timers_{kind}", 0))
         self._blobs.set(counts.get("blobs", 0))
         self._blob_bytes.set(counts.get("blob_bytes", 0))
+        self._replicas.set(counts.get("replicas", 0))
+        self._replicas_named.set(counts.get("replicas_named", 0))
+
+    def stands(self, epoch: int) -> None:
+        """Set the epoch that the store stands on since this start."""
+        self._epoch.set(epoch)
 
     def uploaded(self, result: str) -> None:
         """Count a body of an attachment: *result* is one of UPLOADS."""

@@ -351,7 +351,11 @@ class RedisStore:
     async def counts(self) -> Mapping[str, int]:
         """Return the kept numbers."""
         found = await self._link.read(("EVALSHA", "counts"), redis_rows.flat)
-        return redis_rows.counts(found, (await self.journal.log()).size)
+        numbers = redis_rows.counts(found, (await self.journal.log()).size)
+        if named := self.place.replicas.promotable:
+            info = await self._link.read(("INFO", "replication"), _same)
+            numbers |= {"replicas": int(info["connected_slaves"]), "replicas_named": named}
+        return numbers
 
     async def backup(self, path: Path) -> None:
         """Copy this instance's journal: every fact that it vouches for. Redis has backups of its own."""

@@ -273,7 +273,9 @@ async def test_a_relay_stands_on_it_through_a_planned_switch_and_an_emptied_node
         until(lambda: numbered(site, site.ports[0], "role") == "slave")
         await asyncio.wait_for(store.put_mark("after", 2), READY_S)
         assert (await store.mark("before"), await store.mark("after")) == (1, 2)
-        assert await store.counts()
+        until(lambda: numbered(site, site.ports[0], "master_link_status") == "up")
+        counts = await store.counts()
+        assert (counts["replicas"], counts["replicas_named"]) == (2, 2)
         assert await store.check() == []
 
         # A node whose disk is gone comes back as a replica of whoever is the master now, and has everything.

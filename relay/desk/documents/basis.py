@@ -12,7 +12,7 @@ from typing import Any
 from relay.desk.documents import codes
 from relay.desk.documents.circumstances import Circumstances
 from relay.desk.documents.places import label_of
-from relay.desk.documents.reading import Finding, listed, text, written
+from relay.desk.documents.reading import Finding, listed, printable, text, written
 from relay.desk.documents.wording import Said, say
 
 Card = Mapping[str, Any]
@@ -52,12 +52,26 @@ def choices(
 def _missing(entry: codes.Entry, mine: Card, theirs: Card, today: str) -> Said | None:
     for card in (mine, theirs):
         if not party(card, entry.more["treaty"], today):
-            return say(
-                "The card of {state} does not show {treaty}.",
-                state=str(card.get("state", "?")),
-                treaty=entry.more["treaty"],
-            )
+            return _not_party(card, entry.more["treaty"])
     return None
+
+
+def _not_party(card: Card, treaty: str) -> Said:
+    """Return why a State is not bound by a treaty today: its card says so from a later day on, or not at all."""
+    days = [
+        str(row.get("since", ""))
+        for row in listed(card, "treaties")
+        if isinstance(row, dict) and row.get("treaty") == treaty
+    ]
+    state = printable(text(card, "state")) or "?"
+    if days:
+        return say(
+            "{treaty} is in force for {state} only from {day}.",
+            treaty=treaty,
+            state=state,
+            day=printable(min(days)),
+        )
+    return say("The card of {state} does not show {treaty}.", state=state, treaty=treaty)
 
 
 def party(card: Card, treaty: str, today: str) -> bool:
@@ -110,8 +124,6 @@ def findings(
         return
     yield Finding(
         "legal_basis",
-        say(
-            "The card of {state} does not show {treaty}.", state=text(card, "state"), treaty=treaty
-        ),
+        _not_party(card, treaty),
         warning=True,
     )
