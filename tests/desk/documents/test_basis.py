@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relay.desk import compose
-from relay.desk.documents import basis, card, clocks, codes, forms
+from relay.desk.documents import basis, card, clocks, codes, forms, wording
 from relay.desk.documents.circumstances import DAY
 from relay.desk.documents.wording import LANGUAGES
 
@@ -99,6 +99,25 @@ def test_a_treaty_that_the_card_does_not_show_warns(request_form: Form, now: int
         "preservation_request", request_form, now=now, priority="urgent", card=_card(treaties=[])
     )
     assert [(one.path, one.warning) for one in found] == [("legal_basis", True)]
+
+
+def test_a_treaty_that_is_not_in_force_there_yet_says_from_when(
+    request_form: Form, now: int
+) -> None:
+    """A card that has the treaty from a later day on is not said to lack it: the day is named, in any language."""
+    card = _card(treaties=[{"treaty": "UNCC", "since": "2027-06-15", "reservations": []}])
+    around: Form = {"now": now, "priority": "urgent", "card": card}
+    (found,) = forms.check("preservation_request", request_form, **around)
+    assert (found.path, found.warning) == ("legal_basis", True)
+    assert found.text == "UNCC is in force for AU only from 2027-06-15."
+    assert "2027-06-15" in wording.into(found.text, "ru")
+    assert "действует" in wording.into(found.text, "ru")
+    (why,) = [
+        one.why_not
+        for one in basis.choices(("preservation",), _card(), card, "2026-11-23")
+        if one.code == "UNCC-42"
+    ]
+    assert why == "UNCC is in force for AU only from 2027-06-15."
 
 
 def test_a_language_that_is_not_read_there_stops_the_request(request_form: Form, now: int) -> None:
