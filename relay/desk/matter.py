@@ -206,4 +206,4 @@ def ordered(entries: Iterable[Entry]) -> list[Entry]:
         known = found.get(entry.sid)
         if known is None or (entry.at, entry.taken_up or 0) < (known.at, known.taken_up or 0):
             found[entry.sid] = entry
-    return list(found.values())
+    return sorted(found.values(), key=lambda one: (one.at, one.sid))
