@@ -347,6 +347,24 @@ STORE = (
         ),
     ),
     Panel(
+        "Replicas of the store",
+        "timeseries",
+        "none",
+        "Where Redis is the store, as many must follow as are counted on: runbook, RelayReplicasMissing.",
+        (
+            ('relay_store_replicas{job="$job"}', "{{instance}} follow"),
+            ('relay_store_replicas_named{job="$job"}', "{{instance}} counted on"),
+        ),
+    ),
+    Panel(
+        "New epochs of the store",
+        "timeseries",
+        "none",
+        "More than 0: it went back in time, and was made whole: runbook, RelayStoreFellBack.",
+        (('changes(relay_store_epoch{job="$job"}[30m])', "{{instance}}"),),
+        bad=1,
+    ),
+    Panel(
         "Writes with unknown outcome",
         "stat",
         "none",
