@@ -85,14 +85,18 @@ async def bring_back(store: Store, fact: Fact, *, anew: bool = False) -> bool:
         known = {kept.sid for kept in await store.statements(fact.msg)} if there else set()
         new = tuple(kept for kept in fact.statements if kept.sid not in known)
         merged = merge.merge(Message.decode(there.state), vouched) if there else vouched
-        if there is not None and merged.encode() == there.state and not new and not anew:
+        # Another instance may have brought the message back before, and have vouched for its steps alone.
+        lacks = fact.envelope is not None and (
+            there is None or await store.envelope(fact.msg) is None
+        )
+        if there and merged.encode() == there.state and not (new or anew or lacks):
             return False
         change = change_of(
             Outcome(merged, merge.standing(merged)),
             there.version if there else 0,
             new,
-            None if there else fact.envelope,
-            () if there or fact.envelope is None else blobs_of(fact.statements),
+            fact.envelope if lacks else None,
+            blobs_of(fact.statements) if lacks else (),
         )
         answer = await store.commit(replace(change, waiting_max=0))
         if isinstance(answer, Committed):

@@ -164,7 +164,7 @@ class Change:
     """The version that this change stands on; 0: the message must not exist."""
     state: bytes = field(repr=False)
     envelope: bytes | None = field(default=None, repr=False)
-    """Given once, with *expected* 0; SHA-256 of it is *msg*."""
+    """Taken if the message has none: with its first change, or when it is brought back. SHA-256 of it is *msg*."""
     statements: tuple[Kept, ...] = ()
     """Kept and logged in this order; a sid that is kept already is skipped."""
     entries: tuple[Entry, ...] = ()

@@ -118,6 +118,9 @@ class MemoryStore(MemoryBlobs):
             there = _Message(len(self._messages) + 1, 0, b"", change.envelope, 0)
             self._messages[change.msg] = there
             self._name_blobs(change)
+        elif there.envelope is None and change.envelope is not None:
+            there.envelope = change.envelope
+            self._name_blobs(change)
         there.version, there.state = change.expected + 1, change.state
         there.drop_after = change.drop_after or there.drop_after
         self._keep(change.statements)

@@ -1,15 +1,11 @@
 """The embedded store's tables: messages, mailboxes, what waits, directory and prekeys.
 
-**Validate before write.** Within a transaction each operation is first judged against the tables
-and against what its neighbours have staged, then staged; only :meth:`Tables.flush` writes, table by
-table, many rows with one call. So a Conflict or Full of one operation leaves the others alone, and
-what a whole batch costs is paid once per batch.
+**Validate before write.** Within a transaction each operation is first judged against the tables and against what its
+neighbours have staged, then staged; only :meth:`Tables.flush` writes, table by table, many rows with one call. So a
+Conflict or Full of one operation leaves the others alone, and what a whole batch costs is paid once per batch.
 
-What is staged goes into the numbers kept in memory (heads, counts, the log's frontier) at once.
-That is safe because a transaction that fails breaks the store for good: nobody reads those numbers
-again.
-
-All methods run on the store's thread.
+What is staged goes into the numbers kept in memory at once: a transaction that fails breaks the store for good, and
+nobody reads those numbers again. All methods run on the store's thread.
 """
 
 import hashlib
@@ -52,9 +48,7 @@ class _Desk:
 
 @dataclass(slots=True)
 class _Row:
-    """A message that this transaction writes. *drop_after* 0 leaves the date of a row that is
-    there.
-    """
+    """A message that this transaction writes; *drop_after* 0 leaves the date of a row that is there."""
 
     arrival: int
     version: int
@@ -63,6 +57,7 @@ class _Row:
     new: bool = False
     state: bytes = b""
     drop_after: int | None = 0
+    sealed: bool = False  # its envelope comes with this transaction
 
 
 class Tables:
@@ -134,9 +129,10 @@ class Tables:
         self._messages[msg] = row
         if change.expected == 0:
             self._arrivals = row.arrival
-            row.drop_after = None if change.envelope is None else 0
-            if change.envelope is not None:
-                self._bodies.append((row.arrival, change.envelope))
+            row.drop_after = None
+        if change.envelope is not None and (change.expected == 0 or not self._sealed(row)):
+            row.sealed, row.drop_after = True, 0
+            self._bodies.append((row.arrival, change.envelope))
         row.version, row.state = change.expected + 1, change.state
         self._open += bool(change.open) - bool(row.open)
         row.open = change.open
@@ -154,6 +150,10 @@ class Tables:
             self.pages.stage(row.arrival, change.pages, unpage=change.unpage)
         self.blobs.use(row.arrival, blobs)
         return Committed(row.version, seqs)
+
+    def _sealed(self, row: _Row) -> bool:
+        found = self._connection.execute("SELECT 1 FROM envelope WHERE arrival = ?", (row.arrival,))
+        return row.sealed or found.fetchone() is not None
 
     def _find(self, msg: bytes) -> _Row | None:
         if msg in self._foreseen:
@@ -322,6 +322,8 @@ class Tables:
                     if not row.new and row.open != row.was_open
                 ],
             )
+            late = [(one.drop_after, one.arrival) for one in rows.values() if one.sealed > one.new]
+            executemany("UPDATE message SET drop_after = ? WHERE arrival = ?", late)
             executemany("INSERT INTO envelope VALUES (?, ?)", self._bodies)
             self._envelopes += len(self._bodies)
         self.journal.flush()

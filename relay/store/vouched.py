@@ -85,7 +85,6 @@ class Vouched(SqliteStore):
             replace(
                 change,
                 expected=there,
-                envelope=None if there else change.envelope,
                 entries=(),
                 arm=(),
                 disarm=(),

@@ -115,6 +115,39 @@ async def test_a_rollback_is_noticed_while_nobody_sends(server: Server, tmp_path
     await store.stop()
 
 
+async def test_whoever_knows_only_the_steps_does_not_hide_the_envelope(
+    world: World, server: Server, tmp_path: Path
+) -> None:
+    """One took the message in, the other its receipt; the other is back first, and the envelope is there all the same."""
+    one, two = on(server, tmp_path, "relay-1"), on(server, tmp_path, "relay-2")
+    await one.start(NOW)
+    await two.start(NOW)
+    letter = letter_of(world, NOW)
+    first_ = await relay_of(world, one, NOW, start=False)
+    await first_.submit(letter.submission.wire, letter.envelope, NOW)
+    second = await relay_of(world, two, NOW, start=False)
+    word = receipt_of(world, "delivered", letter, NOW + 9)
+    await second.record([word.wire], NOW + 9)
+    wipe(server)
+    await one.stop()
+    await two.stop()
+
+    two = on(server, tmp_path, "relay-2")
+    await two.start(NOW + 20)
+    assert await two.envelope(letter.msg) is None, "else this test shows nothing"
+    one = on(server, tmp_path, "relay-1")
+    await one.start(NOW + 30)
+    try:
+        assert await one.envelope(letter.msg) == letter.envelope
+        assert {kept.kind for kept in await one.statements(letter.msg)} >= {
+            "submission",
+            "delivered",
+        }
+    finally:
+        await one.stop()
+        await two.stop()
+
+
 async def test_another_instance_that_begins_anew_ends_this_one(
     world: World, server: Server, tmp_path: Path
 ) -> None:

@@ -48,21 +48,20 @@ end
 -- Write
 
 local arrival = there[2]
-if not arrival then
-  arrival = whole(redis.call('HINCRBY', key('count'), 'messages', 1))
-  if envelope then
-    redis.call('SET', key('e:' .. msg), envelope)
-    count('envelopes', 1)
-  end
+local sealed = (there[4] or '-') ~= '-'
+local seals = envelope and not sealed
+if not arrival then arrival = whole(redis.call('HINCRBY', key('count'), 'messages', 1)) end
+if seals then
+  redis.call('SET', key('e:' .. msg), envelope)
+  count('envelopes', 1)
   for _, one in ipairs(blobs) do
     redis.call('ZADD', key('uses:' .. one.id), arrival, msg)
     redis.call('SADD', key('named:' .. msg), one.id)
     redis.call('ZREM', key('idle'), one.id)
   end
 end
-local has_envelope = envelope or (there[4] or '-') ~= '-'
-local kept_drop = there[4] or (envelope and '0' or '-')
-if drop > 0 and has_envelope then
+local kept_drop = sealed and there[4] or (seals and '0' or '-')
+if drop > 0 and (seals or sealed) then
   kept_drop = whole(drop)
   redis.call('ZADD', key('drop'), kept_drop, string.format('%016s', arrival) .. msg)
 end
