@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from builders_keys import NOW
+
 from relay.desk import course
 from relay.desk.documents import events, skeleton
 from relay.desk.documents import schema as schemas
 from relay.desk.documents.reading import written
 from relay.desk.matter import Entry, Matter
 
-NOW = 1_795_402_800
-"""2026-11-23 03:00:00 UTC."""
 HOUR, DAY = 3600, 86_400
 WHOLE = {"scope": "WHOLE"}
 

@@ -33,7 +33,7 @@ AGAIN_S = 3600
 KEPT_S = 30 * 86_400
 SHOWN_MAX = 20
 
-OUTBOX, POSTING, PARKED, STATEMENT, VIGIL, MAILBOX, LINE, ATTACHMENT = (
+OUTBOX, POSTING, PARKED, STATEMENT, VIGIL, MAILBOX, LINE, ATTACHMENT, MATTER = (
     "outbox",
     "posting",
     "parked",
@@ -42,6 +42,7 @@ OUTBOX, POSTING, PARKED, STATEMENT, VIGIL, MAILBOX, LINE, ATTACHMENT = (
     "mailbox",
     "line",
     "attachment",
+    "matter",
 )
 """What a row is of: a shelf of the archive, a place in the relay's mailbox, or the line as a whole."""
 SAYS = MappingProxyType(
@@ -54,6 +55,7 @@ SAYS = MappingProxyType(
         MAILBOX: "It has come in and could not be taken in. Telephone the desk that sent it.",
         LINE: "The line to the relay is begun anew.",
         ATTACHMENT: "One of its attachments is not moved. Telephone the other desk.",
+        MATTER: "Nobody watches over the days of this request any more. Look at it yourself: desk matter",
         SEED_SHELF: "A prekey's secret does not open: what was sealed for it cannot be read here.",
     }
 )

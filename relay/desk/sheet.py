@@ -10,6 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from relay.desk.documents.reading import printable
+from relay.zones import zone_of
 
 SHORT = 10
 """Digits of a message id that are shown; any unique prefix of at least six is understood."""
@@ -42,6 +43,21 @@ class Sheet:
     def until(self, seconds: int) -> str:
         """Return a deadline and how long it is to it, or since it."""
         return f"{self.time(seconds)}, {span(seconds - self.now)}"
+
+
+def both(seconds: int, zones: Mapping[str, str]) -> str:
+    """Return a time in UTC and by the clocks of two desks, ``2026-11-23 03:04 UTC, VN 10:04, AU 14:04``; a day that
+    differs is named. *zones*: desk to the name of its zone; one that the zone files do not know is left out.
+    """
+    there = datetime.fromtimestamp(seconds, UTC)
+    found = [there.strftime("%Y-%m-%d %H:%M UTC")]
+    for desk, name in zones.items():
+        zone = zone_of(name)
+        if zone is not None:
+            here = there.astimezone(zone)
+            day = "" if here.date() == there.date() else here.strftime("%a ")
+            found.append(f"{desk} {day}{here.strftime('%H:%M')}")
+    return ", ".join(found)
 
 
 def span(seconds: int) -> str:

@@ -14,7 +14,7 @@ from keys.errors import Code, Refused
 SEED_SHELF = "prekey_seed"
 """The one shelf that never leaves the device: its rows open messages, and are destroyed on time."""
 
-LATER = frozenset({"vigil", "attachment", "aside"})
+LATER = frozenset({"vigil", "attachment", "aside", "draft", "matter", "leaf"})
 """Shelves that the first archives did not have: a backup may lack them, and the desk fills them when it starts."""
 
 WAITING, ACCEPTED, DONE, REFUSED = "waiting", "accepted", "done", "refused"
@@ -134,6 +134,10 @@ SHELVES: Mapping[str, Shelf] = MappingProxyType(
         "vigil": Shelf(
             {"due": _INTEGER, "open": _INTEGER, "raised": _TEXT}, ("frozen", "said"), ("due",)
         ),
+        # by statement sid of what opens it: when to look at a matter next, and what was said; due 0 = never
+        "matter": Shelf({"due": _INTEGER, "open": _INTEGER, "raised": _TEXT}, ("said",), ("due",)),
+        # by statement sid: the matter to which a message belongs, or the message id that it names, until that is here
+        "leaf": Shelf({"root": _TEXT}, (), ("root",)),
         # by statement sid and number: attachments to be uploaded or fetched, and what opens them (PROTOCOL 9.5)
         "attachment": Shelf(
             {
@@ -166,6 +170,8 @@ SHELVES: Mapping[str, Shelf] = MappingProxyType(
         ),
         # by shelf and row: what an error of our own was met with, and where; nothing of any message
         "aside": Shelf({"msg": _TEXT, "at": _INTEGER, "reason": _TEXT}, ()),
+        # by dice: texts that are not sent yet, with a second officer's approval; sid: the statement as which one went
+        "draft": Shelf({"changed": _INTEGER, "sid": _TEXT}, ("value", "approval"), ("sid",)),
         # in order: what was refused or skipped, and why; the last ones only
         "note": Shelf({"at": _INTEGER}, ("value",), ("at",)),
     }

@@ -55,8 +55,10 @@ class Vigil:
         lives: Lives,
         notes: Notes,
         aside: Aside,
+        touch: Callable[[Letter], None] = lambda _letter: None,
     ) -> None:
-        """Stand on the archive's shelves."""
+        """Stand on the archive's shelves; *touch* hears of every message, inside the commit that keeps it."""
+        self._touch = touch
         self._archive = archive
         self._aside = aside
         self._roster = roster
@@ -69,6 +71,7 @@ class Vigil:
 
     def keep(self, letter: Letter) -> None:
         """Watch over a message of this desk from now on; inside the commit that keeps it."""
+        self._touch(letter)
         if letter.way is Way.RECEIVED or self._archive.count("vigil", "id = ?", (letter.sid,)):
             return
         clear: dict[str, int | str] = {"due": 0, "open": 1, "raised": ""}
@@ -79,6 +82,7 @@ class Vigil:
 
     def heard(self, letter: Letter) -> None:
         """Take note that something new is held about a message; inside the commit that keeps it."""
+        self._touch(letter)
         row = self._archive.get("vigil", letter.sid)
         if row is None or not row["open"]:
             return
