@@ -164,6 +164,7 @@ class Seat:
         error: int = 0,
         name: str = "",
         recovery: bytes = b"",
+        policy: tuple[str, ...] = (),
     ) -> None:
         """Seat device *n* of an officer (the first without a handle); its clock is wrong by *error* seconds."""
         self.stage = stage
@@ -178,7 +179,7 @@ class Seat:
         self.socket: MemorySocket | None = None
         self.dial: Callable[[], Awaitable[MemorySocket]] = self._dial_of(stage)
         self.events: list[dict[str, Any]] = []
-        self.parts: dict[str, Any] = {}
+        self.parts: dict[str, Any] = {"policy": policy} if policy else {}
         self.archive: Archive
         self.desk: Desk
         self.task: asyncio.Task[None] | None = None

@@ -49,6 +49,7 @@ VERBS: Mapping[str, Mapping[str, type]] = MappingProxyType(
             "body": str,
             "cek": str,
             "staged": str,
+            "draft": str,
             "override_stale": bool,
         },
         "record": {"statement": str},
@@ -61,6 +62,12 @@ VERBS: Mapping[str, Mapping[str, type]] = MappingProxyType(
         "timeline": {"msg": str},
         "wait": {"msg": str, "kind": str, "seconds": int},
         "backup": {"path": str},
+        "drafts": {},
+        "draft": {"draft": str},
+        "keep_draft": {"draft": str, "value": str},
+        "drop_draft": {"draft": str},
+        "approve": {"draft": str, "statement": str},
+        "statistics": {"since": int},
         "watch": {},
     }
 )
@@ -91,6 +98,7 @@ class Verbs(Protocol):
         *,
         cek: str = "",
         staged: str = "",
+        draft: str = "",
         override_stale: bool = False,
     ) -> dict[str, Any]:
         """Keep a signed message in the outbox; the link sends it."""
@@ -127,6 +135,24 @@ class Verbs(Protocol):
 
     async def backup(self, path: str) -> dict[str, Any]:
         """Write a sealed copy of the archive."""
+
+    async def drafts(self) -> dict[str, Any]:
+        """List what was written here and not sent yet."""
+
+    async def draft(self, draft: str) -> dict[str, Any]:
+        """Return one draft whole."""
+
+    async def keep_draft(self, draft: str, value: str) -> dict[str, Any]:
+        """Keep a draft; an approval of it is void then."""
+
+    async def drop_draft(self, draft: str) -> dict[str, Any]:
+        """Delete a draft."""
+
+    async def approve(self, draft: str, statement: str) -> dict[str, Any]:
+        """Keep another officer's signed approval of a draft."""
+
+    async def statistics(self, since: int) -> dict[str, Any]:
+        """Count requests by priority, with each other desk and in all."""
 
 
 def check_question(question: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

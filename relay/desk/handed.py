@@ -4,6 +4,7 @@ from keys import suite
 from keys.errors import Code, Refused
 from keys.identity import Signer
 from keys.statement import ORIGIN_BYTES_MAX, decode, peek
+from relay.desk.clock import ComparedClock, wrong
 from relay.desk.roster import Roster
 from relay.wire import content, fields, receipt
 from relay.wire.content import Opened
@@ -55,6 +56,22 @@ def as_the_recipient(
             hint="Ask your desk's management: keys enrol.",
         )
     return opened
+
+
+def check_clock(at: int, clock: ComparedClock) -> None:
+    """Refuse what was signed in the future; E_CLOCK. *at* is seconds UTC."""
+    now = clock.now()
+    if at > now + content.CLOCK_SKEW_SECONDS:
+        hint = (
+            wrong(clock.offset)
+            if clock.offset
+            else "Check this computer's clock: timedatectl status."
+        )
+        raise Refused(
+            Code.E_CLOCK,
+            f"This was signed {at - now} s in the future.",
+            hint=f"{hint} Then sign it again.",
+        )
 
 
 def _blobs(wire: bytes) -> list[str]:

@@ -28,6 +28,7 @@ from keys import keyfile, statement, suite
 from keys.errors import Code, Failed, Refused
 from keys.identity import Role, Signer, fingerprint
 from relay import errors
+from relay.desk.approval import WORDS
 
 CONFIG_BYTES_MAX = 64 * 1024
 ROOT_BYTES_MAX = 1024 * 1024
@@ -52,6 +53,14 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """What this desk asks of its own officers."""
+
+    approve: tuple[str, ...] = ()
+    """What a second officer approves before it is sent, besides refusals: priorities of requests, kinds of document."""
+
+
+@dataclass(frozen=True, slots=True)
 class Home:
     """The settings of one desk on one device, as read from ``desk.toml``."""
 
@@ -68,6 +77,7 @@ class Home:
     recovery: str = ""
     """The desk's public recovery key (1216 bytes, b64u), for which the archive's key is wrapped."""
     reply: Reply = field(default_factory=Reply)
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def socket(self) -> Path:
@@ -121,19 +131,39 @@ def _home(folder: Path, path: Path, found: dict[str, Any]) -> Home:
     if not isinstance(spoken, dict):
         _wrong(path, "reply is not a table")
     _closed(path, spoken, {one.name for one in fields(Reply)}, "reply.")
+    policy = _policy(path, found.pop("policy", {}))
     missing = {"desk", "officer", "service", "url", "root"} - set(found)
     if missing:
         _wrong(path, f"{', '.join(sorted(missing))} is missing")
     if not _DESK.match(found["desk"]):
         _wrong(path, 'desk is not like "VN" or "AU-B"')
-    return Home(folder=folder, reply=Reply(**spoken), **found)
+    return Home(folder=folder, reply=Reply(**spoken), policy=policy, **found)
+
+
+def _policy(path: Path, found: Any) -> Policy:
+    if not isinstance(found, dict):
+        _wrong(path, "policy is not a table")
+    for name in found:
+        if name != "approve":
+            _wrong(path, f"policy.{name} is not a setting; known are approve")
+    words = found.get("approve", [])
+    if not isinstance(words, list) or not all(isinstance(one, str) for one in words):
+        _wrong(path, "policy.approve is not a list of words in quotes")
+    for word in words:
+        if word not in WORDS:
+            _wrong(
+                path,
+                f"policy.approve names {word!r}, which is neither a priority (emergency, urgent, routine) "
+                "nor a kind of document (desk schema lists them)",
+            )
+    return Policy(tuple(words))
 
 
 def _closed(path: Path, found: dict[str, Any], known: set[str], where: str = "") -> None:
     for name, value in found.items():
         if name not in known:
             _wrong(path, f"{where}{name} is not a setting; known are {', '.join(sorted(known))}")
-        if not isinstance(value, str) and name != "reply":
+        if not isinstance(value, str) and name not in {"reply", "policy"}:
             _wrong(path, f"{where}{name} is not a text in quotes")
 
 
@@ -155,10 +185,15 @@ def create(home: Home, root: bytes) -> None:
     lines += [
         f"{one.name} = {_quoted(getattr(home, one.name))}"
         for one in fields(Home)
-        if one.name not in {"folder", "reply"} and getattr(home, one.name)
+        if one.name not in {"folder", "reply", "policy"} and getattr(home, one.name)
     ]
     lines += ["", "[reply]", "# What every answer says; the command line can say otherwise."]
     lines += [f"{one.name} = {_quoted(getattr(home.reply, one.name))}" for one in fields(Reply)]
+    lines += ["", "[policy]"]
+    lines += [
+        "# What a second officer approves besides refusals: priorities of requests, kinds of document."
+    ]
+    lines += [f"approve = [{', '.join(map(_quoted, home.policy.approve))}]"]
     keyfile.write_private(home.folder / "root.json", root)
     keyfile.write_private(home.folder / "desk.toml", ("\n".join(lines) + "\n").encode())
 

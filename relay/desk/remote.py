@@ -43,6 +43,7 @@ class Remote:
         *,
         cek: str = "",
         staged: str = "",
+        draft: str = "",
         override_stale: bool = False,
     ) -> dict[str, Any]:
         """Hand a signed message over; the running desk keeps it in its outbox and sends it."""
@@ -50,7 +51,7 @@ class Remote:
         sealed = {"cek": cek, "staged": staged}
         # What was attached is opened once in full before it is kept.
         patience = ANSWER_SECONDS * (5 if staged else 1)
-        arguments = {**signed, **sealed, "override_stale": override_stale}
+        arguments = {**signed, **sealed, "draft": draft, "override_stale": override_stale}
         return await self._ask("send", arguments, patience=patience)
 
     async def record(self, statement: str) -> dict[str, Any]:
@@ -94,6 +95,30 @@ class Remote:
     async def backup(self, path: str) -> dict[str, Any]:
         """Have the running desk write a sealed copy of its archive."""
         return await self._ask("backup", {"path": path})
+
+    async def drafts(self) -> dict[str, Any]:
+        """List what was written here and not sent yet."""
+        return await self._ask("drafts", {})
+
+    async def draft(self, draft: str) -> dict[str, Any]:
+        """Return one draft whole."""
+        return await self._ask("draft", {"draft": draft})
+
+    async def keep_draft(self, draft: str, value: str) -> dict[str, Any]:
+        """Have the running desk keep a draft."""
+        return await self._ask("keep_draft", {"draft": draft, "value": value})
+
+    async def drop_draft(self, draft: str) -> dict[str, Any]:
+        """Have the running desk delete a draft."""
+        return await self._ask("drop_draft", {"draft": draft})
+
+    async def approve(self, draft: str, statement: str) -> dict[str, Any]:
+        """Hand over another officer's signed approval of a draft."""
+        return await self._ask("approve", {"draft": draft, "statement": statement})
+
+    async def statistics(self, since: int) -> dict[str, Any]:
+        """Count requests by priority, with each other desk and in all."""
+        return await self._ask("statistics", {"since": since})
 
     async def watch(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield each event as it happens; ends when the running desk stops."""

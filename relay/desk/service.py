@@ -6,7 +6,7 @@ will, keeps it, seals it for whoever is in force, sends it, and seals it again w
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,16 @@ from relay.desk.carrier import Carrier
 from relay.desk.clock import Clock, ComparedClock, wrong
 from relay.desk.dial import Dial
 from relay.desk.downloads import Downloads
-from relay.desk.handed import as_the_recipient
+from relay.desk.drafting import Drafting
+from relay.desk.drafts import Drafts
+from relay.desk.handed import as_the_recipient, check_clock
 from relay.desk.inbox import Inbox
 from relay.desk.intake import Intake, said
 from relay.desk.letters import NOTHING, READ, Letter, Letters, Way
 from relay.desk.link import Link
 from relay.desk.lives import Lives
 from relay.desk.mailroom import Mailroom
+from relay.desk.margin import Margin
 from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
 from relay.desk.records import Records
@@ -41,7 +44,6 @@ from relay.desk.views import Views
 from relay.desk.vigil import Vigil
 from relay.desk.watching import Watching
 from relay.wire import receipt
-from relay.wire.content import CLOCK_SKEW_SECONDS
 from relay.wire.envelope import Header
 
 HUMAN = frozenset({"acknowledged", "declined", "closed", "withdrawn"})
@@ -52,7 +54,7 @@ Event = dict[str, Any]
 log = structlog.get_logger(__name__)
 
 
-class Desk:
+class Desk(Drafting):
     """One device of one desk, over one archive and one way to the relay."""
 
     def __init__(
@@ -65,10 +67,11 @@ class Desk:
         clock: Clock,
         dial: Dial,
         carrier: Carrier | None = None,
+        policy: Collection[str] = (),
     ) -> None:
         """Put the rooms together; nothing is sent before :meth:`run`. *device* signs machine acts only.
 
-        Attachments stand beside the archive, and go by *carrier*; without one they wait.
+        Attachments stand beside the archive, and go by *carrier*; without one they wait. *policy*: see ``approval``.
         """
         self._archive = archive
         self._device = device
@@ -78,6 +81,8 @@ class Desk:
         self._roster = Roster(archive, desk=desk, service=service, device=device)
         self._records = Records(archive, self._roster)
         shelves = self._roster, self._records, self._letters
+        drafts = Drafts(archive, self._letters, self._roster, policy)
+        super().__init__(drafts, self._letters, self._roster, self._clock)
         lives = Lives(*shelves)
         self._aside = Aside(archive, self._notes, self._clock, self._tell)
         self._vigil = Vigil(archive, *shelves[::2], lives, self._notes, self._aside)
@@ -103,7 +108,8 @@ class Desk:
             *(self._clock, self._aside, carrier, self._tell),
         )
         self._views = Views(
-            *shelves, self._outbox, lives, self._vigil, enclosed=self._transfers.shown
+            *(*shelves, self._outbox, lives, self._vigil, Margin(self._letters, drafts)),
+            enclosed=self._transfers.shown,
         )
         self._watching = Watching()
         self._stopping = asyncio.Event()
@@ -271,6 +277,7 @@ class Desk:
         *,
         cek: str = "",
         staged: str = "",
+        draft: str = "",
         override_stale: bool = False,
     ) -> dict[str, Any]:
         """Keep an officer's signed message in the outbox and send it; return its id and its statement's sid.
@@ -279,14 +286,16 @@ class Desk:
         cannot be sealed yet, ``msg`` is the statement's sid, which every verb understands too. Raises whatever its
         recipient would find wrong with it, E_DIRECTORY_STALE (unless *override_stale*), E_DESK_KEY_CHANGED.
         *cek* and *staged*: the content key (base64url) under which attachments were sealed, and the folder where.
+        *draft*: the draft that is sent. Failed (77) where a second officer has not approved what needs it.
         """
         top, wire, text = Header.decode(unb64u(header)), unb64u(statement), unb64u(body)
         await self._refresh()
-        self._check_clock(top.created)
+        check_clock(top.created, self._clock)
         now = self._clock.now()
         opened = as_the_recipient(
             top, wire, text, roster=self._roster, device=self._device, now=now
         )
+        self._drafts.permit(draft, opened, now)
         stale = False
         try:
             self._roster.directory.sendable(top.to, self._clock.own())
@@ -310,6 +319,7 @@ class Desk:
         )
         if self._outbox.get(sid) is None:  # nothing is awaited from here to the commit
             self._spool.take(moves)
+        self._drafts.mark(draft, sid)
         self._outbox.add(letter, stale=stale, cek=key)
         if stale:
             told = "An officer sends this although the directory is past its date."
@@ -318,20 +328,6 @@ class Desk:
         msg = await self._outbox.prepare(sid, session.ask if session else None)
         self._link.wake()
         return {"msg": msg or sid, "statement": sid, "sealed": bool(msg)}
-
-    def _check_clock(self, at: int) -> None:
-        now = self._clock.now()
-        if at > now + CLOCK_SKEW_SECONDS:
-            hint = (
-                wrong(self._clock.offset)
-                if self._clock.offset
-                else "Check this computer's clock: timedatectl status."
-            )
-            raise Refused(
-                Code.E_CLOCK,
-                f"This was signed {at - now} s in the future.",
-                hint=f"{hint} Then sign it again.",
-            )
 
     async def record(self, statement: str) -> dict[str, Any]:
         """Keep what an officer of this desk signed about a message, and post it until the relay has recorded it.
@@ -362,7 +358,7 @@ class Desk:
                 Code.E_SIGNER,
                 f"The signer is not an officer of {self._roster.desk} who is in force now.",
             )
-        self._check_clock(proven.at)
+        check_clock(proven.at, self._clock)
         if not self._records.holds(signed.sid):
             with self._archive.commit():
                 self._intake.keep(proven, now, mine=True)

@@ -109,6 +109,7 @@ async def assemble(home: Home, credential: Path | None, clock: Clock | None = No
             clock=clock or SystemClock(),
             dial=websocket_dial(addresses, home.ca),
             carrier=HttpCarrier(addresses, home.ca),
+            policy=home.policy.approve,
         )
         desk.begin(home.trust_anchor())
     except BaseException:

@@ -9,6 +9,7 @@ from relay.desk import attachments, ladder, phone
 from relay.desk.frozen import Number
 from relay.desk.letters import SETTLING, Letter, Letters, Way
 from relay.desk.lives import Lives, current, exhausted, who
+from relay.desk.margin import Margin
 from relay.desk.outbox import Outbox
 from relay.desk.records import Records
 from relay.desk.roster import Roster
@@ -37,6 +38,7 @@ class Views:
         outbox: Outbox,
         lives: Lives,
         vigil: Vigil,
+        margin: Margin,
         *,
         enclosed: Callable[[Letter], list[dict[str, Any]]],
     ) -> None:
@@ -47,6 +49,7 @@ class Views:
         self._outbox = outbox
         self._lives = lives
         self._vigil = vigil
+        self._margin = margin
         self._enclosed = enclosed
 
     def listed(self, now: int, *, everything: bool) -> list[dict[str, Any]]:
@@ -209,6 +212,7 @@ class Views:
             "created": letter.statement["created"],
             "revoked": letter.revoked,
             "warnings": self._warnings(letter, self._alarm(letter)),
+            **self._margin.beside(letter, self._lives.msgs(letter)),
             **_body(letter.body),
         }
 
@@ -216,6 +220,7 @@ class Views:
         """Return every step of a message: {"msg", "state", "lines": [...]}, oldest first, and its frame."""
         lives = self._lives.of(letter)
         lines = [origin_line(letter), *(line for life in lives for line in life.lines)]
+        lines += self._margin.lines(letter, self._lives.msgs(letter))
         lines.sort(key=lambda line: (line.received, line.at, line.what != "statement"))
         state = self._state(letter, lives)
         return {

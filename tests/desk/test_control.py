@@ -53,12 +53,14 @@ class Counterpart:
         *,
         cek: str = "",
         staged: str = "",
+        draft: str = "",
         override_stale: bool = False,
     ) -> dict[str, Any]:
         self.reached.set()
         await self.hold.wait()
         signed = {"header": header, "statement": statement, "body": body}
-        return self._note("send", **signed, cek=cek, staged=staged, override_stale=override_stale)
+        sealed = {"cek": cek, "staged": staged, "draft": draft}
+        return self._note("send", **signed, **sealed, override_stale=override_stale)
 
     async def record(self, statement: str) -> dict[str, Any]:
         return self._note("record", statement=statement)
@@ -140,7 +142,7 @@ async def test_every_verb_reaches_the_method_of_its_name(desk: Counterpart, path
     desk.hold.set()
     await remote.status()
     await remote.recipients("AU", "AU-B")
-    await remote.send("h", "s", "b", cek="k", staged="f", override_stale=True)
+    await remote.send("h", "s", "b", cek="k", staged="f", draft="d", override_stale=True)
     await remote.record("s")
     await remote.inbox(all=True)
     await remote.sent(all=True)
@@ -153,7 +155,7 @@ async def test_every_verb_reaches_the_method_of_its_name(desk: Counterpart, path
     assert desk.asked == [
         ("status", {}),
         ("recipients", {"to": "AU", "backup": "AU-B"}),
-        ("send", {**SIGNED, "cek": "k", "staged": "f", "override_stale": True}),
+        ("send", {**SIGNED, "cek": "k", "staged": "f", "draft": "d", "override_stale": True}),
         ("record", {"statement": "s"}),
         ("inbox", {"all": True}),
         ("sent", {"all": True}),
@@ -345,7 +347,7 @@ async def test_a_wait_ends_when_nobody_waits(desk: Counterpart, path: Path) -> N
 async def test_a_send_is_finished_though_nobody_waits(desk: Counterpart, path: Path) -> None:
     """A send is not cut in two when the command that asked for it dies: the outbox gets it whole."""
     _reader, writer = await asyncio.open_unix_connection(str(path))
-    arguments = {**SIGNED, "cek": "", "staged": "", "override_stale": False}
+    arguments = {**SIGNED, "cek": "", "staged": "", "draft": "", "override_stale": False}
     writer.write(control.line_of({"verb": "send", "arguments": arguments}))
     await desk.reached.wait()
     writer.close()
