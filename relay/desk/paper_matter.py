@@ -51,7 +51,7 @@ def shown(one: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
     pairs = [("Next", _due(duty, one, sheet)) for duty in one["due"][:1]]
     pairs += [("Then", _due(duty, one, sheet)) for duty in one["due"][1:]]
     pairs += [("State", _STATES.get(one["state"], bare(one["state"])))]
-    pairs += [("Asked", f"{both(one['opened'], one['zones'])}, {_ago(one['elapsed'])} in all")]
+    pairs += [("Asked", f"{_both(one['opened'], one)}, {_ago(one['elapsed'])} in all")]
     if one["paused_for"]:
         now = ", and is now" if one["paused"] else ""
         pairs.append(
@@ -96,9 +96,9 @@ def _due(duty: Mapping[str, Any], one: Mapping[str, Any], sheet: Sheet) -> str:
     text = f"{duty['by']}: {bare(duty['text'])}{which}"
     if not duty["due"]:
         return f"{text}, no time is set"
-    when = f"by {both(duty['due'], one['zones'])}, {span(duty['due'] - sheet.now)}"
+    when = f"by {_both(duty['due'], one)}, {span(duty['due'] - sheet.now)}"
     still = "; the clock stands still" if duty["paused"] else ""
-    opens = f"; opens {both(duty['opens'], one['zones'])}" if duty["opens"] > sheet.now else ""
+    opens = f"; opens {_both(duty['opens'], one)}" if duty["opens"] > sheet.now else ""
     return f"{text}, {when}{still}{opens}"
 
 
@@ -108,9 +108,9 @@ def _item(item: Mapping[str, Any], one: Mapping[str, Any], sheet: Sheet) -> str:
         parts.append("until the request for mutual legal assistance is decided")
     elif item["until"] and item["state"] in {"held", "interim", "lapsed", "withdrawn"}:
         left = "" if item["state"] == "lapsed" else f", {span(item['until'] - sheet.now)}"
-        parts.append(f"until {both(item['until'], one['zones'])}{left}")
+        parts.append(f"until {_both(item['until'], one)}{left}")
     if item["expected"] and item["state"] in {"pending", "interim"}:
-        parts.append(f"expected {both(item['expected'], one['zones'])}")
+        parts.append(f"expected {_both(item['expected'], one)}")
     if item["cause"]:
         parts.append(_cause(item["cause"]))
     if item["last"]:
