@@ -292,7 +292,7 @@ def _heard(
         for page in nameless if one.key not in heard else ():
             if page.endpoint == one.endpoint and page.at >= one.at - 1 and left[id(page)]:
                 left[id(page)] -= 1
-                heard[one.key] = page.at
+                heard[one.key] = float(one.at)  # when exactly is not known
                 break
         if one.key not in heard:
             waited = history.end - one.at - history.away(one.at, history.end)
@@ -342,10 +342,24 @@ def _members(page: Paged, near: Sequence[_Due], heard: Mapping[str, float]) -> S
     """
     if page.count == 1:
         return [page.key] if any(one.key == page.key for one in near) else ()
+    fresh = [one for one in near if one.key not in heard]
+    for some in (*_runs(fresh, page.count), *_runs(near, page.count)):
+        if _digest(some) == page.key:
+            return [one.key for one in some]
     likely = sorted(near, key=lambda one: (one.key in heard, -one.at))[:NEAR_MAX]
     if math.comb(len(likely), page.count) <= TRIED_MAX:
-        for some in itertools.combinations(likely, page.count):
-            keys = sorted(one.key for one in some)
-            if hashlib.sha256("".join(keys).encode()).hexdigest() == page.key:
-                return keys
+        for choice in itertools.combinations(likely, page.count):
+            if _digest(choice) == page.key:
+                return [one.key for one in choice]
     return None
+
+
+def _runs(found: Sequence[_Due], count: int) -> Iterator[Sequence[_Due]]:
+    """Yield each run of so many stages in the order of their time: what waits goes out together."""
+    ordered = sorted(found, key=lambda one: one.at)
+    for start in range(len(ordered) - count, -1, -1):
+        yield ordered[start : start + count]
+
+
+def _digest(some: Sequence[_Due]) -> str:
+    return hashlib.sha256("".join(sorted(one.key for one in some)).encode()).hexdigest()
