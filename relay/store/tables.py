@@ -133,6 +133,7 @@ class Tables:
         if change.envelope is not None and (change.expected == 0 or not self._sealed(row)):
             row.sealed, row.drop_after = True, 0
             self._bodies.append((row.arrival, change.envelope))
+            self.blobs.use(row.arrival, blobs)
         row.version, row.state = change.expected + 1, change.state
         self._open += bool(change.open) - bool(row.open)
         row.open = change.open
@@ -148,7 +149,6 @@ class Tables:
             self.timers.stage(change.msg, change.disarm, change.arm)
         if change.pages or change.unpage:
             self.pages.stage(row.arrival, change.pages, unpage=change.unpage)
-        self.blobs.use(row.arrival, blobs)
         return Committed(row.version, seqs)
 
     def _sealed(self, row: _Row) -> bool:
