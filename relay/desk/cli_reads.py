@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from keys.errors import Code, Refused
-from relay.desk import paper, paper_ladder
+from relay.desk import paper, paper_ladder, paper_matter
 from relay.desk.cli_office import Office, everywhere, reaching
 from relay.desk.counter import Counter
 from relay.desk.documents import forms, page, web, wording
@@ -56,8 +56,11 @@ def inbox(office: Office, *, every: bool) -> None:
         fetched(office, at)
         found = at.ask(at.desk.inbox(all=every))
     messages = found["messages"]
-    lines = paper.listed(messages, settings.desk, office.sheet())
-    office.data(found, lines if messages else ["Nothing needs you."])
+    lines = [
+        *paper_matter.standing(found, office.sheet()),
+        *paper.listed(messages, settings.desk, office.sheet()),
+    ]
+    office.data(found, lines or ["Nothing needs you."])
 
 
 @click.command()

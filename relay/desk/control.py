@@ -55,6 +55,8 @@ VERBS: Mapping[str, Mapping[str, type]] = MappingProxyType(
         "record": {"statement": str},
         "inbox": {"all": bool},
         "sent": {"all": bool},
+        "matters": {},
+        "matter": {"msg": str},
         "phone": {"desk": str},
         "show": {"msg": str},
         "attachments": {"msg": str},
@@ -111,6 +113,12 @@ class Verbs(Protocol):
 
     async def sent(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the verb's word
         """List what this desk sent and nobody has taken up yet, or all."""
+
+    async def matters(self) -> dict[str, Any]:
+        """List the open matters, the most pressing first."""
+
+    async def matter(self, msg: str) -> dict[str, Any]:
+        """Return one matter: items, what is due, documents."""
 
     async def phone(self, desk: str) -> dict[str, Any]:
         """Return telephone numbers from the directory at hand."""

@@ -36,12 +36,14 @@ class Reading:
     _watching: Watching
 
     async def inbox(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the verb's word
-        """List messages that need somebody here, the most pressing first; or all, newest first."""
+        """List messages that need somebody here, the most pressing first; or all, newest first.
+
+        What is urgent in matters stands beside them as ``matters_due``; the key is not there while nothing is.
+        """
         now = self._clock.now()
-        return {
-            "messages": self._views.listed(now, everything=all),
-            "matters_due": self._agenda.standing(now),
-        }
+        found = {"messages": self._views.listed(now, everything=all)}
+        standing = self._agenda.standing(now)
+        return found | ({"matters_due": standing} if standing else {})
 
     async def matters(self) -> dict[str, Any]:
         """List the open matters with what is due in each, the most pressing first."""

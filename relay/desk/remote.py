@@ -66,6 +66,14 @@ class Remote:
         """List what the desk sent and nobody has taken up yet, or all."""
         return await self._ask("sent", {"all": all})
 
+    async def matters(self) -> dict[str, Any]:
+        """List the open matters, the most pressing first."""
+        return await self._ask("matters", {})
+
+    async def matter(self, msg: str) -> dict[str, Any]:
+        """Return one matter: items, what is due, documents."""
+        return await self._ask("matter", {"msg": msg})
+
     async def phone(self, desk: str) -> dict[str, Any]:
         """Return telephone numbers from the directory at hand."""
         return await self._ask("phone", {"desk": desk})

@@ -6,17 +6,18 @@ will, keeps it, seals it for whoever is in force, sends it, and seals it again w
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
 
-from keys.errors import Code, Failed, Refused
+from keys.errors import Code, Refused
 from keys.identity import Signer
 from keys.statement import decode, peek, unb64u
-from relay import errors
-from relay.desk import phone, spool
+from relay.desk import spool
+from relay.desk.agenda import Agenda
 from relay.desk.archive import Archive
 from relay.desk.aside import Aside
 from relay.desk.carrier import Carrier
@@ -28,13 +29,16 @@ from relay.desk.drafts import Drafts
 from relay.desk.handed import as_the_recipient, check_clock
 from relay.desk.inbox import Inbox
 from relay.desk.intake import Intake, said
-from relay.desk.letters import NOTHING, READ, Letter, Letters, Way
+from relay.desk.letters import NOTHING, Letter, Letters, Way
 from relay.desk.link import Link
 from relay.desk.lives import Lives
 from relay.desk.mailroom import Mailroom
 from relay.desk.margin import Margin
+from relay.desk.matter_views import MatterViews
+from relay.desk.matters import Matters
 from relay.desk.notes import Notes
 from relay.desk.outbox import Outbox
+from relay.desk.reading import Reading
 from relay.desk.records import Records
 from relay.desk.roster import REFRESH_BEFORE_SENDING_S, Roster, telephone
 from relay.desk.spool import Spool
@@ -43,18 +47,16 @@ from relay.desk.uploads import Uploads
 from relay.desk.views import Views
 from relay.desk.vigil import Vigil
 from relay.desk.watching import Watching
-from relay.wire import receipt
 from relay.wire.envelope import Header
 
 HUMAN = frozenset({"acknowledged", "declined", "closed", "withdrawn"})
 """What an officer signs and hands over with the verb ``record``."""
-WAIT_S_MAX = 86_400
 
 Event = dict[str, Any]
 log = structlog.get_logger(__name__)
 
 
-class Desk(Drafting):
+class Desk(Drafting, Reading):
     """One device of one desk, over one archive and one way to the relay."""
 
     def __init__(
@@ -68,10 +70,12 @@ class Desk(Drafting):
         dial: Dial,
         carrier: Carrier | None = None,
         policy: Collection[str] = (),
+        clocks: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         """Put the rooms together; nothing is sent before :meth:`run`. *device* signs machine acts only.
 
         Attachments stand beside the archive, and go by *carrier*; without one they wait. *policy*: see ``approval``.
+        *clocks*: this desk's own, which count where they are stricter than those of ``documents/clocks.json``.
         """
         self._archive = archive
         self._device = device
@@ -85,7 +89,12 @@ class Desk(Drafting):
         super().__init__(drafts, self._letters, self._roster, self._clock)
         lives = Lives(*shelves)
         self._aside = Aside(archive, self._notes, self._clock, self._tell)
-        self._vigil = Vigil(archive, *shelves[::2], lives, self._notes, self._aside)
+        self._matters = Matters(archive, *shelves, clocks)
+        self._matter_views = MatterViews(self._matters)
+        self._agenda = Agenda(archive, self._roster, self._matters, self._notes, self._aside)
+        self._vigil = Vigil(
+            archive, *shelves[::2], lives, self._notes, self._aside, self._agenda.touch
+        )
         self._inbox = Inbox(archive, *shelves, self._notes, self._vigil, device)
         self._outbox = Outbox(
             *(archive, *shelves, self._notes),
@@ -144,6 +153,7 @@ class Desk(Drafting):
         parts = [
             asyncio.ensure_future(self._link.run()),
             asyncio.ensure_future(self._vigil.run(self._clock, self._tell)),
+            asyncio.ensure_future(self._agenda.run(self._clock, self._tell)),
             asyncio.ensure_future(self._stopping.wait()),
         ]
         try:
@@ -195,6 +205,7 @@ class Desk(Drafting):
             "now": self._clock.now(),
             "prekeys_until": self._roster.prekeys_until(),
             "alarms": self._views.alarms(self._clock.now()),
+            "matters_due": self._agenda.standing(self._clock.now()),
             "aside": self._aside.shown(),
             "notes": self._notes.last(5),
         }
@@ -374,72 +385,6 @@ class Desk(Drafting):
         """Whether a message is withdrawn before the first byte of it left: then no relay needs to hear of it."""
         sending = self._outbox.get(letter.sid)
         return kind == "withdrawn" and sending is not None and sending.attempts == 0
-
-    # Reading
-
-    async def inbox(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the verb's word
-        """List messages that need somebody here, the most pressing first; or all, newest first."""
-        return {"messages": self._views.listed(self._clock.now(), everything=all)}
-
-    async def sent(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the verb's word
-        """List what this desk has asked and nobody has taken up yet, with the ladder's step; or all it ever sent."""
-        return {"messages": self._views.sent(everything=all)}
-
-    async def phone(self, desk: str) -> dict[str, Any]:
-        """Return the telephone numbers of a desk (AU-B), or of a State's desks (AU), from the directory at hand.
-
-        Nothing is fetched. Raises E_WRONG_DESK, and E_DIRECTORY_STALE where this desk never had a directory.
-        """
-        return phone.book(self._roster.directory, desk, self._clock.own())
-
-    async def show(self, msg: str) -> dict[str, Any]:
-        """Return one opened message. *msg*: its id or its statement's, or six or more first digits."""
-        letter = self._letters.resolve(msg)
-        if letter.needs == READ:
-            with self._archive.commit():
-                self._letters.need(letter.sid, NOTHING)
-        return self._views.page(letter)
-
-    async def attachments(self, msg: str) -> dict[str, Any]:
-        """Return how far each attachment of a message is; see :func:`relay.desk.attachments.shown`."""
-        letter = self._letters.resolve(msg)
-        return {"statement": letter.sid, "attachments": self._transfers.shown(letter)}
-
-    async def unlock(self, msg: str, number: int) -> dict[str, Any]:
-        """Return where attachment *number* (from 1) of a message stands sealed, and what opens it.
-
-        Raises E_UNKNOWN for a number that it does not have, E_BLOB_MISSING (75) while it is not here, and for one that
-        is lost or damaged E_UNKNOWN or the code with which it did not open.
-        """
-        return self._transfers.unlock(self._letters.resolve(msg), number)
-
-    async def timeline(self, msg: str) -> dict[str, Any]:
-        """Return every step of one message, re-derived from statements that are verified here and now."""
-        return self._views.history(self._letters.resolve(msg))
-
-    async def wait(self, msg: str, kind: str, seconds: float) -> dict[str, Any]:
-        """Return when a verified statement of *kind* is held for a message, or its ``answer`` has come.
-
-        Raises Failed (75) after *seconds*, and the relay's refusal if the message was refused for good.
-        """
-        if not 0 <= seconds <= WAIT_S_MAX:
-            raise Refused(Code.E_ENCODING, f"One can wait 0 to {WAIT_S_MAX} seconds.")
-        if kind != "answer" and kind not in receipt.KINDS:
-            raise Refused(
-                Code.E_TYPE, f"There is no step called {kind[:40]!r} in a message's life."
-            )
-        letter = self._letters.resolve(msg)
-        try:
-            async with asyncio.timeout(seconds):
-                while (found := self._views.step(letter, kind)) is None:
-                    await self._watching.next()
-                return found
-        except TimeoutError:
-            raise Failed(
-                f"No {kind!r} of message {msg[:16]} within {seconds:g} s.",
-                hint="It goes on by itself; see: desk timeline.",
-                exit_code=errors.TRY_AGAIN,
-            ) from None
 
     async def backup(self, path: str) -> dict[str, Any]:
         """Write a sealed copy of the archive, without prekey secrets; never over a file that is there."""

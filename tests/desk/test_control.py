@@ -71,6 +71,12 @@ class Counterpart:
     async def sent(self, *, all: bool = False) -> dict[str, Any]:  # noqa: A002
         return self._note("sent", all=all)
 
+    async def matters(self) -> dict[str, Any]:
+        return self._note("matters")
+
+    async def matter(self, msg: str) -> dict[str, Any]:
+        return self._note("matter", msg=msg)
+
     async def phone(self, desk: str) -> dict[str, Any]:
         return self._note("phone", desk=desk)
 
@@ -146,6 +152,8 @@ async def test_every_verb_reaches_the_method_of_its_name(desk: Counterpart, path
     await remote.record("s")
     await remote.inbox(all=True)
     await remote.sent(all=True)
+    await remote.matters()
+    await remote.matter("4711082245")
     await remote.phone("AU-B")
     await remote.show("4711082245")
     await remote.attachments("4711082245")
@@ -159,6 +167,8 @@ async def test_every_verb_reaches_the_method_of_its_name(desk: Counterpart, path
         ("record", {"statement": "s"}),
         ("inbox", {"all": True}),
         ("sent", {"all": True}),
+        ("matters", {}),
+        ("matter", {"msg": "4711082245"}),
         ("phone", {"desk": "AU-B"}),
         ("show", {"msg": "4711082245"}),
         ("attachments", {"msg": "4711082245"}),
