@@ -256,7 +256,10 @@ class Cluster:
                 info = self.at(host).info("replication")
                 if host == master and (info["role"], info.get("connected_slaves")) != ("master", 2):
                     return False
-                if host != master and (info["role"], info.get("master_link_status")) != ("slave", "up"):
+                if host != master and (info["role"], info.get("master_link_status")) != (
+                    "slave",
+                    "up",
+                ):
                     return False
                 if host != master and info.get("master_host") != self.net.address(master):
                     return False

@@ -1,6 +1,7 @@
 """The embedded store and the one over Redis against the reference: whatever is done to both, they tell the same."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,8 @@ from relay.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.timeout(1200)
 """With --long thousands of stores are opened on the disk."""
+
+LONG = os.environ.get("POC24_LONG") == "1"
 
 MESSAGES = ["a", "b", "c", "d"]
 DESKS = ["AU", "VN", "FJ"]
@@ -263,6 +266,6 @@ class BothOnValkey(Both):
 
 
 TestBoth = Both.TestCase
-TestBoth.settings = settings(stateful_step_count=20)
+TestBoth.settings = settings(stateful_step_count=20, max_examples=1000 if LONG else 60)
 TestBothOnValkey = BothOnValkey.TestCase
-TestBothOnValkey.settings = settings(stateful_step_count=20)
+TestBothOnValkey.settings = settings(stateful_step_count=20, max_examples=300 if LONG else 30)
