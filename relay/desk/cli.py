@@ -17,6 +17,7 @@ from relay import errors
 from relay.desk import logs
 from relay.desk.cli_acts import acknowledge, answer, decline, withdraw
 from relay.desk.cli_attach import save
+from relay.desk.cli_drafts import COMMANDS as FOUR_EYES
 from relay.desk.cli_house import backup, init, restore, serve
 from relay.desk.cli_reads import (
     exit_codes,
@@ -121,6 +122,7 @@ for command in (
     restore,
     schema,
     exit_codes,
+    *FOUR_EYES,
 ):
     desk.add_command(command)
 

@@ -21,6 +21,7 @@ from relay.desk.cli_hand import (
     reached,
     settle,
 )
+from relay.desk.cli_keep import alone, keep
 from relay.desk.cli_office import Office, everywhere, reaching, signing
 from relay.desk.cli_terms import DAY, FIRST_DAY
 from relay.desk.documents import codes, forms
@@ -194,12 +195,19 @@ def withdraw(
 @click.option("--ticket", default="", metavar="TEXT", help="This desk's own reference.")
 @click.option("--note", default="", metavar="TEXT", help="A word more.")
 @ATTACH
+@click.option("--draft", "as_draft", is_flag=True, help="Keep it as a draft; send nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @signing
 @reaching(15, SEEN)
 @everywhere
 def answer(
-    office: Office, msg: str, *, attached: tuple[Path, ...], yes: bool, **given: Any
+    office: Office,
+    msg: str,
+    *,
+    attached: tuple[Path, ...],
+    as_draft: bool,
+    yes: bool,
+    **given: Any,
 ) -> None:
     """Answer MSG: accept it with --preserved-until, refuse it with --refuse, or send --file."""
     chosen = [name for name in ("preserved_until", "refuse", "file") if given[name] is not None]
@@ -219,6 +227,13 @@ def answer(
         me = reached(office, settings, at)
         card = at.ask(at.desk.recipients(settings.desk, ""))["card"]
         document = _document(settings, me, request, given, card)
+        if as_draft:
+            if attached or forms.kind_in(document) is None:
+                raise click.UsageError("A draft carries no files, and says what kind it is.")
+            head = found["header"]
+            kept = {"to": head["from"], "priority": head["priority"], "mode": head["mode"]}
+            keep(office, at, settings, document, about=found["statement"], **kept)
+            return
         top, reservations = me.back(found["header"]), compose.reservations_of(card)
         try:
             compose.check_reply(document, top, request=request, reservations=reservations)
@@ -227,6 +242,7 @@ def answer(
                 raise
             options = "\nSay it with other or further options; `desk answer --help` names them."
             raise Refused(incomplete.code, incomplete.text, hint=options) from None
+        alone(settings, str(document["kind"]), document, top.priority, "")
         _show_before(office, document, found)
         announce(office, picked)
         office.confirm("Sign, seal and send this?", yes=yes, needed=False)

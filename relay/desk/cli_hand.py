@@ -51,10 +51,18 @@ class Hand:
         return self.header(top["from"], top["priority"], top["mode"], ack_within=0)
 
     def send(
-        self, made: Composed, enclosed: Enclosed = NOTHING, *, override_stale: bool = False
+        self,
+        made: Composed,
+        enclosed: Enclosed = NOTHING,
+        *,
+        draft: str = "",
+        override_stale: bool = False,
     ) -> dict[str, Any]:
-        """Hand a signed message over, with what was sealed for it; it is in the outbox on return."""
-        handed = made.handed_over() | enclosed.handed_over()
+        """Hand a signed message over, with what was sealed for it; it is in the outbox on return.
+
+        *draft*: the draft that it was, which is one no longer.
+        """
+        handed = made.handed_over() | enclosed.handed_over() | {"draft": draft}
         sent = self.at.ask(self.at.desk.send(**handed, override_stale=override_stale))
         if enclosed.named:
             sent["attachments"] = [dict(one) for one in enclosed.named]

@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from keys.errors import Code, Refused
 from relay.desk import compose, paper
 from relay.desk.cli_attach import ATTACH, announce, look, sealed
 from relay.desk.cli_hand import SEEN, follow, nonce, reached
+from relay.desk.cli_keep import DEFAULT_BACKUP, alone, keep
 from relay.desk.cli_office import Office, everywhere, reaching, signing
 from relay.desk.cli_terms import DESK, DURATION
 from relay.desk.documents import card as cards
@@ -47,6 +49,7 @@ UNTIL = ("accepted", "delivered", "acknowledged", "closed", "answer")
     help="Ask a person to acknowledge sooner than the priority says.",
 )
 @ATTACH
+@click.option("--draft", "as_draft", is_flag=True, help="Keep it as a draft; send nothing.")
 @click.option("--dated-now", is_flag=True, help="Put today's date on a prepared request.")
 @click.option(
     "--despite-stale-directory",
@@ -75,17 +78,28 @@ def send(
     backup: str | None,
     ack_within: int | None,
     attached: tuple[Path, ...],
+    as_draft: bool,
     dated_now: bool,
     override_stale: bool,
     until: str,
     yes: bool,
+    draft: str = "",
 ) -> None:
     """Sign the request in FILE ('-' is standard input), seal it for a desk and send it."""
     document: Mapping[str, Any] = compose.read_document(file.read(compose.DOCUMENT_BYTES_MAX + 1))
     settings, now = office.home(), office.clock.now()
     if dated_now:
         document = forms.dated(document, now=now)
-    _check_alone(document, settings.desk, to, priority, now)
+    if as_draft:
+        if attached:
+            raise click.UsageError("A draft carries no files: attach them to what is sent at once.")
+        kept = {"to": to, "about": "", "priority": priority, "mode": mode}
+        other = DEFAULT_BACKUP.get(backup, str(backup))
+        with office.counter(settings) as at:
+            keep(office, at, settings, _of_a_kind(document), **kept, backup=other)
+        return
+    kind = _check_alone(document, settings.desk, to, priority, now)
+    alone(settings, kind, document, priority, draft)
     picked = look(attached)
     with office.counter(settings) as at:
         me = reached(office, settings, at)
@@ -104,7 +118,7 @@ def send(
             made = compose.request(
                 document, top, officer=officer, nonce=nonce(), attachments=enclosed.named
             )
-            sent = me.send(made, enclosed, override_stale=override_stale)
+            sent = me.send(made, enclosed, draft=draft, override_stale=override_stale)
         told = sent | {
             "to": top.to,
             "backup": top.backup,
@@ -116,12 +130,24 @@ def send(
         follow(office, at, told, until=until)
 
 
-def _check_alone(document: Mapping[str, Any], mine: str, to: str, priority: str, now: int) -> None:
+def _of_a_kind(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a document that says what kind it is; E_DOCUMENT for one that may not open a thread."""
+    kind = forms.kind_in(document)
+    if kind is None or forms.place(kind) not in {"opens", "either"}:
+        raise Refused(
+            Code.E_DOCUMENT,
+            "This document does not say that it is of a kind that opens a thread.",
+            hint="`desk schema` lists the kinds; what follows a message: desk write KIND --about MSG",
+        )
+    return document
+
+
+def _check_alone(document: Mapping[str, Any], mine: str, to: str, priority: str, now: int) -> str:
     """Tell what is missing before anything else: no relay, no key and no passphrase is needed for it."""
     top = compose.header(
         sender=mine, device="0" * 64, to=to, priority=priority, mode="actual", now=now
     )
-    compose.check_request(document, top)
+    return compose.check_request(document, top)
 
 
 def _show_before(office: Office, seen: Mapping[str, Any], top: Header) -> None:

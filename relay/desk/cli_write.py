@@ -14,10 +14,11 @@ from keys.errors import Code, Failed, Refused
 from relay import errors
 from relay.desk import compose, paper
 from relay.desk.cli_hand import SEEN, asked_in, follow, nonce, reached, settle
+from relay.desk.cli_keep import alone, judged, keep
 from relay.desk.cli_office import Office, everywhere, reaching, signing
 from relay.desk.cli_send import beside, send
 from relay.desk.cli_terms import DESK
-from relay.desk.documents import forms, page, skeleton, wording
+from relay.desk.documents import forms, skeleton, wording
 from relay.desk.documents.interchange import exported
 from relay.wire.envelope import PRIORITIES
 
@@ -104,6 +105,7 @@ def _plain(value: Any) -> Any:
 @click.option("--about", metavar="MSG", help="Send it in the thread of this message.")
 @click.option("--priority", type=click.Choice(PRIORITIES), help="Default: urgent, or that of MSG.")
 @click.option("--mode", type=click.Choice(("actual", "exercise")), default="actual")
+@click.option("--draft", "as_draft", is_flag=True, help="Keep it as a draft; send nothing.")
 @click.option("--dated-now", is_flag=True, help="Put today's date on a prepared document.")
 @click.option(
     "--interchange",
@@ -124,6 +126,7 @@ def write(
     about: str | None,
     priority: str | None,
     mode: str,
+    as_draft: bool,
     dated_now: bool,
     interchange: bool,
     language: str,
@@ -132,6 +135,8 @@ def write(
     """Check a document of KIND in a file; with --to or --about sign, seal and send it."""
     if to and about:
         raise click.UsageError("Choose one of --to and --about.")
+    if as_draft and not (to or about):
+        raise click.UsageError("Whom is the draft for? Add --to DESK or --about MSG.")
     document: Mapping[str, Any] = read(path, kind)
     if dated_now:
         document = forms.dated(document, now=office.clock.now())
@@ -143,9 +148,10 @@ def write(
         found = exported(document, now=now, priority=priority or "urgent")
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
     elif about:
-        _send_about(office, about, kind, document, yes=yes)
+        send_about(office, about, kind, document, yes=yes, as_draft=as_draft)
     elif to:
-        _send_to(office, to, document, priority or "urgent", mode, yes=yes)
+        chosen = {"to": to, "priority": priority or "urgent", "mode": mode}
+        _send_to(office, document, yes=yes, as_draft=as_draft, **chosen)
     else:
         _only_check(office, kind, document, priority or "urgent", mode, language)
 
@@ -159,35 +165,9 @@ def _only_check(
     language: str,
 ) -> None:
     """Print the page as the other side will read it, the letters, and what is wrong; 65 if something is."""
-    now = office.clock.now()
-    found = forms.check(kind, document, now=now, priority=priority, mode=mode)
-    letters = forms.checklist(document, language) if kind == "preservation_request" else []
-    problems = [
-        {
-            "path": one.path,
-            "text": wording.into(one.text, language),
-            "letter": one.letter,
-            "warning": one.warning,
-        }
-        for one in found
-    ]
-    complete = not [one for one in found if not one.warning]
-    shown = page.page(page.form_of(forms.body_type(kind)), document, language)
-    data = {
-        "kind": kind,
-        "complete": complete,
-        "letters": [
-            {"letter": letter, "text": text, "fulfilled": done} for letter, text, done in letters
-        ],
-        "problems": problems,
-    }
-    lines = [
-        *page.plain(shown, office.sheet().width),
-        *(f"[{'x' if done else ' '}] ({letter}) {text}" for letter, text, done in letters),
-        *(forms.told(one, language) + (" (!)" if one.warning else "") for one in found),
-    ]
+    data, lines = judged(office, kind, document, language, priority=priority, mode=mode)
     office.data(data, lines)
-    if not complete:
+    if not data["complete"]:
         raise Failed(
             "This document is not complete; nothing was sent.",
             hint=f"Type: desk form {kind} --explain",
@@ -195,9 +175,7 @@ def _only_check(
         )
 
 
-def _send_to(
-    office: Office, to: str, document: Mapping[str, Any], priority: str, mode: str, *, yes: bool
-) -> None:
+def _send_to(office: Office, document: Mapping[str, Any], **chosen: Any) -> None:
     """Send a document that opens a thread, by the command that does it for every request."""
     context = click.get_current_context()
     given = {
@@ -209,22 +187,35 @@ def _send_to(
         "wait": office.wait,
     }
     data = json.dumps(document, ensure_ascii=False).encode()
-    context.invoke(
-        send, file=io.BytesIO(data), to=to, priority=priority, mode=mode, yes=yes, **given
-    )
+    context.invoke(send, file=io.BytesIO(data), **chosen, **given)
 
 
-def _send_about(
-    office: Office, msg: str, kind: str, document: Mapping[str, Any], *, yes: bool
+def send_about(
+    office: Office,
+    msg: str,
+    kind: str,
+    document: Mapping[str, Any],
+    *,
+    yes: bool,
+    as_draft: bool = False,
+    draft: str = "",
 ) -> None:
-    """Sign and send a document in the thread of a message, to the other desk of that message."""
+    """Sign and send a document in the thread of a message, to the other desk of that message.
+
+    *as_draft*: keep it instead. *draft*: the draft that is sent.
+    """
     settings = office.home()
     with office.counter(settings) as at:
         found = at.ask(at.desk.show(msg))
         top, request = found["header"], asked_in(found)
-        me = reached(office, settings, at)
         mine = top["from"] == settings.desk
         other = top["to"] if mine else top["from"]
+        if as_draft:
+            kept = {"to": other, "priority": top["priority"], "mode": top["mode"]}
+            keep(office, at, settings, document, about=found["statement"], **kept)
+            return
+        alone(settings, kind, document, top["priority"], draft)
+        me = reached(office, settings, at)
         answers = forms.statement_kind(kind) in {"answer", "refusal"}
         wants = forms.statement_kind(kind) == "request"
         within = None if wants or forms.answered_by(kind) else 0
@@ -248,7 +239,7 @@ def _send_about(
             officer=officer,
             nonce=nonce(),
         )
-        sent = me.send(made)
+        sent = me.send(made, draft=draft)
         acts = []
         if answers and not mine:
             acts = settle(

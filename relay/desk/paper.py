@@ -95,6 +95,9 @@ def shown(found: Mapping[str, Any], mine: str, sheet: Sheet) -> Iterator[str]:
         pairs.append(
             ("Belongs to", f"{short(found['thread'])}  (desk show {short(found['thread'])})")
         )
+    pairs += [("Urgency", bare(one)) for one in found.get("notes", ())]
+    if found.get("approved"):
+        pairs.append(("Approved by", f"{bare(found['approved'])} of {top['from']}"))
     pairs += paper_attachments.rows(found)
     if top["backup"]:
         pairs.append(("Backup desk", top["backup"]))
@@ -148,7 +151,7 @@ def next_step(found: Mapping[str, Any], mine: str, sheet: Sheet) -> str:
         return (
             f"Decide, {until_decision(found, sheet)}:\n"
             f"desk answer {name} --preserved-until DATE\n"
-            f"desk answer {name} --refuse GROUND --reason TEXT --approver NAME"
+            f"desk answer {name} --refuse GROUND --reason TEXT --approver NAME --draft"
         )
     deputy = f"You are the backup of {top['to']}. " if top["backup"] == mine else ""
     due = f"Acknowledge by {sheet.until(top['ack_by'])}"

@@ -60,9 +60,20 @@ def run(*args: object, **more: Any) -> Result:
     return CliRunner().invoke(desk, [str(one) for one in args], **more)
 
 
+def lines() -> list[tuple[list[str], click.Command]]:
+    """Return every command of `desk`, those of its groups too, with the words that are typed for it."""
+    found: list[tuple[list[str], click.Command]] = []
+    for name, command in sorted(desk.commands.items()):
+        if isinstance(command, click.Group):
+            found += [([name, inner], one) for inner, one in sorted(command.commands.items())]
+        else:
+            found.append(([name], command))
+    return found
+
+
 def leaves() -> list[click.Command]:
     """Return every command of `desk`."""
-    return [desk.commands[name] for name in desk.list_commands(click.Context(desk))]
+    return [command for _words, command in lines()]
 
 
 # How it ends
@@ -154,13 +165,12 @@ def test_what_is_typed_wrongly_ends_with_2(folder: Path, args: list[str]) -> Non
 
 def test_every_command_has_help_and_json() -> None:
     """Each command explains itself; each that prints data can print it as JSON."""
-    for command in leaves():
-        assert command.name is not None
-        found = run(command.name, "--help")
+    for words, command in lines():
+        found = run(*words, "--help")
         assert found.exit_code == 0
         assert len(command.help or "") > 10
         if command.name != "schema":  # is JSON already
-            assert "--json" in found.stdout, command.name
+            assert "--json" in found.stdout, words
 
 
 # What it never shows
