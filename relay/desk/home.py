@@ -18,7 +18,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -29,6 +29,7 @@ from keys.errors import Code, Failed, Refused
 from keys.identity import Role, Signer, fingerprint
 from relay import errors
 from relay.desk.approval import WORDS
+from relay.desk.documents import clocks
 
 CONFIG_BYTES_MAX = 64 * 1024
 ROOT_BYTES_MAX = 1024 * 1024
@@ -78,6 +79,8 @@ class Home:
     """The desk's public recovery key (1216 bytes, b64u), for which the archive's key is wrapped."""
     reply: Reply = field(default_factory=Reply)
     policy: Policy = field(default_factory=Policy)
+    clocks: Mapping[str, object] = field(default_factory=dict)
+    """This desk's own clocks for matters: stricter ones than those of ``documents/clocks.json``."""
 
     @property
     def socket(self) -> Path:
@@ -132,12 +135,13 @@ def _home(folder: Path, path: Path, found: dict[str, Any]) -> Home:
         _wrong(path, "reply is not a table")
     _closed(path, spoken, {one.name for one in fields(Reply)}, "reply.")
     policy = _policy(path, found.pop("policy", {}))
+    own = _clocks(path, found.pop("clocks", {}))
     missing = {"desk", "officer", "service", "url", "root"} - set(found)
     if missing:
         _wrong(path, f"{', '.join(sorted(missing))} is missing")
     if not _DESK.match(found["desk"]):
         _wrong(path, 'desk is not like "VN" or "AU-B"')
-    return Home(folder=folder, reply=Reply(**spoken), policy=policy, **found)
+    return Home(folder=folder, reply=Reply(**spoken), policy=policy, clocks=own, **found)
 
 
 def _policy(path: Path, found: Any) -> Policy:
@@ -159,11 +163,35 @@ def _policy(path: Path, found: Any) -> Policy:
     return Policy(tuple(words))
 
 
+def _clocks(path: Path, found: Any) -> dict[str, object]:
+    if not isinstance(found, dict):
+        _wrong(path, "clocks is not a table")
+    for name, value in found.items():
+        if name in clocks.table():
+            if type(value) is not int or value <= 0:
+                _wrong(path, f"clocks.{name} is not a number of seconds")
+            if all(name in clocks.weaker(found, one) for one in ("emergency", "urgent", "routine")):
+                _wrong(
+                    path,
+                    f"clocks.{name} is weaker than what every desk keeps, and so has no effect",
+                )
+        elif name in clocks.reminders():
+            good = isinstance(value, list) and all(
+                type(one) is int and 0 < one <= 3650 for one in value
+            )
+            if not good:
+                _wrong(path, f"clocks.{name} is not a list of days")
+        else:
+            known = ", ".join(sorted({*clocks.table(), *clocks.reminders()}))
+            _wrong(path, f"clocks.{name} is not a setting; known are {known}")
+    return found
+
+
 def _closed(path: Path, found: dict[str, Any], known: set[str], where: str = "") -> None:
     for name, value in found.items():
         if name not in known:
             _wrong(path, f"{where}{name} is not a setting; known are {', '.join(sorted(known))}")
-        if not isinstance(value, str) and name not in {"reply", "policy"}:
+        if not isinstance(value, str) and name not in {"reply", "policy", "clocks"}:
             _wrong(path, f"{where}{name} is not a text in quotes")
 
 
@@ -185,7 +213,7 @@ def create(home: Home, root: bytes) -> None:
     lines += [
         f"{one.name} = {_quoted(getattr(home, one.name))}"
         for one in fields(Home)
-        if one.name not in {"folder", "reply", "policy"} and getattr(home, one.name)
+        if one.name not in {"folder", "reply", "policy", "clocks"} and getattr(home, one.name)
     ]
     lines += ["", "[reply]", "# What every answer says; the command line can say otherwise."]
     lines += [f"{one.name} = {_quoted(getattr(home.reply, one.name))}" for one in fields(Reply)]

@@ -110,6 +110,7 @@ async def assemble(home: Home, credential: Path | None, clock: Clock | None = No
             dial=websocket_dial(addresses, home.ca),
             carrier=HttpCarrier(addresses, home.ca),
             policy=home.policy.approve,
+            clocks=home.clocks,
         )
         desk.begin(home.trust_anchor())
     except BaseException:

@@ -106,11 +106,13 @@ class Bench:
 
     def live(self, until: int, since: int = 0) -> list[tuple[int, str, str]]:
         """Let the time pass up to a day; return (day, event or level, text) of what was said."""
-        said, now = [], NOW + since
+        said: list[tuple[int, str, str]] = []
+        now = NOW + since
         while now <= NOW + until:
             found = self.agenda.due(now)
             said += [
-                ((now - NOW) // DAY, one.get("level", one["event"]), one["text"]) for one in found
+                ((now - NOW) // DAY, str(one.get("level", one["event"])), one["text"])
+                for one in found
             ]
             coming = self.agenda.next_at()
             if coming is None:

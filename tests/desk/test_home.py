@@ -206,3 +206,27 @@ def test_another_desks_officer_is_refused(folder: Path, monkeypatch: pytest.Monk
     with pytest.raises(Refused, match="Wrong passphrase") as refused:
         home.officer(tmp, "wrong horse", "AU")
     assert refused.value.code is Code.E_KEYRING
+
+
+def test_the_clocks_of_a_desk_are_stricter_or_refused(folder: Path) -> None:
+    """Seconds and days by their names; what would be weaker for every request is told, and so is a mistyped name."""
+    home.create(made(folder), ROOT)
+    path = folder / "desk.toml"
+    plain = path.read_text()
+    path.write_text(f"{plain}\n[clocks]\ndecide = 3600\nexpiry_requesting = [45, 2]\n")
+    assert home.load(folder).clocks == {"decide": 3600, "expiry_requesting": [45, 2]}
+    for line, says in (
+        ("decide = 999999999", "weaker"),
+        ("extension_alarm = 60", "weaker"),
+        ("decide = true", "number of seconds"),
+        ("decide = 0", "number of seconds"),
+        ("expiry_requesting = [0]", "list of days"),
+        ("expiry_requesting = 3", "list of days"),
+        ("decided = 3600", "not a setting"),
+    ):
+        path.write_text(f"{plain}\n[clocks]\n{line}\n")
+        with pytest.raises(Failed, match=says):
+            home.load(folder)
+    path.write_text(f"clocks = 3\n{plain}")
+    with pytest.raises(Failed, match="not a table"):
+        home.load(folder)

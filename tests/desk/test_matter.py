@@ -1,9 +1,11 @@
 """A matter, document by document: what each does to the items, what it waits for, and what is flagged."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from builders_matter import DAY, HOUR, NOW, WHOLE, Thread, at, some
+from builders_keys import NOW
+from builders_matter import DAY, HOUR, WHOLE, Thread, at, some
 
 from relay.desk import course
 from relay.desk.documents import forms
@@ -11,7 +13,7 @@ from relay.desk.documents import forms
 Story = Callable[[Thread], object]
 
 
-def rows(*pairs: tuple[int, str, str | None]) -> list[dict[str, object]]:
+def rows(*pairs: tuple[int, str, str | None]) -> list[dict[str, Any]]:
     """Return result rows: item, result, cause."""
     return [
         {"item": number, "result": result} | ({"cause": cause} if cause else {})
@@ -43,7 +45,7 @@ def held(thread: Thread) -> None:
     thread.accept(HOUR, 1, 2)
 
 
-def then(first: Story, kind: str, **fields: object) -> Story:
+def then(first: Story, kind: str, **fields: Any) -> Story:
     """Return a story with one more document a day later."""
 
     def story(thread: Thread) -> None:
@@ -53,7 +55,7 @@ def then(first: Story, kind: str, **fields: object) -> Story:
     return story
 
 
-def only(kind: str, **fields: object) -> Story:
+def only(kind: str, **fields: Any) -> Story:
     """Return a story of one document."""
     return lambda thread: thread.add(HOUR, kind, **fields)
 
@@ -170,7 +172,7 @@ def test_time_ends_what_nobody_renewed() -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_flagged_and_kept(
-    first: Story, kind: str, fields: dict[str, object], says: str
+    first: Story, kind: str, fields: dict[str, Any], says: str
 ) -> None:
     """A promise stands, nothing is dropped, and the flag says why in a sentence."""
     thread = Thread()

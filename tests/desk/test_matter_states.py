@@ -3,7 +3,8 @@
 import random
 from typing import Any
 
-from builders_matter import DAY, HOUR, NOW, Thread, at, some
+from builders_keys import NOW
+from builders_matter import DAY, HOUR, Thread, at, some
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
