@@ -19,6 +19,7 @@ from relay.desk.cli_acts import acknowledge, answer, decline, withdraw
 from relay.desk.cli_attach import save
 from relay.desk.cli_drafts import COMMANDS as FOUR_EYES
 from relay.desk.cli_house import backup, init, restore, serve
+from relay.desk.cli_matter import matter, matters
 from relay.desk.cli_reads import (
     exit_codes,
     inbox,
@@ -108,6 +109,8 @@ for command in (
     write,
     inbox,
     sent,
+    matters,
+    matter,
     show,
     acknowledge,
     decline,

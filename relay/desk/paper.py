@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keys.identity import fingerprint
-from relay.desk import clock, paper_attachments, paper_ladder
+from relay.desk import clock, paper_attachments, paper_ladder, paper_matter
 from relay.desk.compose import CLOCKS, NOTE_TYPE
 from relay.desk.documents import forms, page
 from relay.desk.documents.reading import instant, printable
@@ -308,6 +308,7 @@ def happened(event: Mapping[str, Any], sheet: Sheet) -> str:
 def standing(found: Mapping[str, Any], sheet: Sheet) -> Iterator[str]:
     """Yield whether the desk is up, what waits, and what will run out."""
     yield from paper_ladder.alarms(found, sheet)
+    yield from paper_matter.standing(found, sheet)
     yield from paper_ladder.aside(found, sheet)
     known: Mapping[str, Any] = found["directory"]
     fresh = "fresh" if known["fresh"] else "OUT OF DATE"

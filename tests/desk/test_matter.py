@@ -267,7 +267,7 @@ def test_a_pause_needs_a_message_that_says_so() -> None:
     thread.add(5 * HOUR, "info_answer", answers=None, unknown=["3"])
     matter = thread.replay()
     assert not matter.is_paused()
-    assert matter.paused(NOW + DAY) == 3 * HOUR
+    assert (matter.paused(NOW + DAY), matter.flags) == (3 * HOUR, ())
     assert matter.elapsed(NOW + DAY) == DAY
 
 
