@@ -5,7 +5,7 @@ Every time is drawn from documents, so both desks draw the same. A clock of the 
 message says so in so many words, and the whole time since the request stands beside it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from relay.desk.documents import clocks
@@ -149,12 +149,12 @@ def _running(matter: Matter) -> list[Item]:
     return [one for one in matter.items if one.state == HELD and not one.hold and one.until]
 
 
-def _ends(matter: Matter) -> dict[int, tuple[int, ...]]:
-    """Return the ends that are promised, and the items of each."""
+def _ends(items: Iterable[Item]) -> dict[int, tuple[int, ...]]:
+    """Return the ends of items that are held, and the items of each."""
     found: dict[int, tuple[int, ...]] = {}
-    for item in _running(matter):
-        assert item.until is not None
-        found[item.until] = (*found.get(item.until, ()), item.number)
+    for item in items:
+        if item.until is not None:
+            found[item.until] = (*found.get(item.until, ()), item.number)
     return found
 
 
@@ -162,7 +162,7 @@ def _keeping(matter: Matter, terms: Terms) -> Iterator[Duty]:
     asked = {
         number for ask in matter.waiting if ask.name == "extension_asked" for number in ask.items
     }
-    for until, numbers in sorted(_ends(matter).items()):
+    for until, numbers in sorted(_ends(_running(matter)).items()):
         items = [one for one in matter.items if one.number in numbers]
         since = min(one.since or matter.opened.at for one in items)
         free = tuple(one for one in numbers if one not in asked)
@@ -215,20 +215,27 @@ def reminders(matter: Matter, terms: Terms, now: int) -> tuple[Reminder, ...]:
 def _before_the_end(matter: Matter, terms: Terms) -> Iterator[Reminder]:
     opens = max(terms.days.get("extension_opens", (0,)), default=0)
     red = max(terms.days.get("extension_red", (0,)), default=0)
-    for until, numbers in _ends(matter).items():
-        which = _items(numbers)
+    promised = _ends(_running(matter))
+    meanwhile = _ends(one for one in matter.items if one.state == INTERIM)
+    for until, numbers, interim in (
+        *((end, numbers, False) for end, numbers in promised.items()),
+        *((end, numbers, True) for end, numbers in meanwhile.items()),
+    ):
+        what = f"{'The interim measure for' if interim else 'Preservation of'} {_items(numbers)}"
         for side in (REQUESTING, REQUESTED):
+            kind = "meanwhile" if interim else "end"
             for days in terms.days.get(f"expiry_{side}", ()):
                 at = until - days * DAY
                 level = URGENT if days <= red else NOTICE
-                form = (
-                    " The form to extend is open." if side == REQUESTING and days <= opens else ""
-                )
                 left = f"{days} days" if days > 1 else "1 day"
-                text = f"Preservation of {which} ends in {left}.{form}"
-                yield Reminder(f"end/{side}/{until}/{days:05d}", side, at, level, text, until)
-            text = f"Preservation of {which} has ended, and no document renewed it."
-            yield Reminder(f"end/{side}/{until}/00000", side, until + 1, URGENT, text, until)
+                text = f"{what} ends in {left}."
+                if interim:
+                    text += " Nothing is decided."
+                elif side == REQUESTING and days <= opens:
+                    text += " The form to extend is open."
+                yield Reminder(f"{kind}/{side}/{until}/{days:05d}", side, at, level, text, until)
+            text = f"{what} has ended, and no document renewed it."
+            yield Reminder(f"{kind}/{side}/{until}/00000", side, until + 1, URGENT, text, until)
 
 
 def _unanswered(matter: Matter, terms: Terms) -> Iterator[Reminder]:

@@ -402,3 +402,34 @@ def test_the_timer_runs(bench: Bench) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
     play(story())
+
+
+def test_an_interim_measure_that_runs_out(bench: Bench) -> None:
+    """Data that are held while questions are open have an end too; nobody forgets it, and both desks are told."""
+    thread = bench.ask()
+    span = {"from": written(NOW), "until": written(NOW + 10 * DAY)}
+    bench.add(HOUR, "info_request", thread, interim_measure_taken=True, interim=span)
+    said = bench.live(11 * DAY, HOUR)
+    assert days(said, "interim measure for items 1, 2 ends in") == [0, 3, 7, 9]
+    assert days(said, "has ended") == [10]
+    assert bench.page(thread, 11 * DAY)["state"] == "lapsed"
+
+
+def test_a_call_and_its_written_confirmation_are_one_matter(bench: Bench) -> None:
+    """The request opens a thread of its own and names the call: the notice of that call is in the same matter."""
+    call = bench.add(0, "oral_notice", call_at=written(NOW))
+    (duty,) = bench.page(call, 0)["due"]
+    assert (duty["duty"], duty["by"], duty["due"]) == ("oral", "VN", NOW + 8 * HOUR)
+    rows = document("preservation_request")["items"]
+    prior = {"at": written(NOW), "between": "A, B"}
+    given = {"items": rows, "legal_basis": "UNCC-42", "request_status": "ORAL-CONFIRMED"}
+    asked = bench.add(HOUR, "preservation_request", **given, prior_oral_request=prior)
+    bench.add(2 * HOUR, "acceptance", asked, **Thread.held(1, days=60))
+    page = bench.page(call, DAY)
+    assert [step["kind"] for step in page["steps"]] == [
+        "oral_notice",
+        "preservation_request",
+        "acceptance",
+    ]
+    assert (page["state"], page["kind"], page["flags"]) == ("held", "preservation_request", [])
+    assert len(bench.views.listed(NOW + DAY)) == 1
