@@ -12,6 +12,8 @@ from typing import Any
 from relay.desk.documents.reading import printable
 from relay.zones import zone_of
 
+YEAR_1, YEAR_9999 = -62_135_510_400, 253_402_214_399
+"""The first and the last second that every zone can write, a day inside the calendar: documents may name any year."""
 SHORT = 10
 """Digits of a message id that are shown; any unique prefix of at least six is understood."""
 LABEL_WIDTH = 34
@@ -49,7 +51,7 @@ def both(seconds: int, zones: Mapping[str, str]) -> str:
     """Return a time in UTC and by the clocks of two desks, ``2026-11-23 03:04 UTC, VN 10:04, AU 14:04``; a day that
     differs is named. *zones*: desk to the name of its zone; one that the zone files do not know is left out.
     """
-    there = datetime.fromtimestamp(seconds, UTC)
+    there = datetime.fromtimestamp(max(YEAR_1, min(seconds, YEAR_9999)), UTC)
     found = [there.strftime("%Y-%m-%d %H:%M UTC")]
     for desk, name in zones.items():
         zone = zone_of(name)
