@@ -195,6 +195,7 @@ def test_an_officer_who_left_has_not_approved(tmp_path: Path) -> None:
         assert "urgent requests" in kept["needs"]
         second = stage.world.signer("VN", "vn-02")
         await vn.desk.approve(kept["draft"], approve(vn, kept, second))
+        await stage.clock.sleep(5)
         stage.world.revoke("VN", "vn-02", stage.clock.now())
         await stage.freshen()
         await vn.until(
