@@ -302,6 +302,11 @@ def test_each_thing_is_said_once_over_restarts_and_steps(bench: Bench) -> None:
     after = bench.again()
     assert after.agenda.due(NOW + 31 * DAY) == []
     assert after.agenda.due(NOW + 29 * DAY) == []
+    with (
+        after.archive.commit()
+    ):  # something new is known of one of its messages: it is looked at again
+        after.agenda.touch(after.letters.all()[0])
+    assert after.agenda.due(NOW + 31 * DAY) == []
     late = [one["text"] for one in after.agenda.due(NOW + 58 * DAY)]
     assert [text for text in late if "ends in" in text] != []
     assert not any("14 days" in text or "7 days" in text for text in late)
@@ -379,6 +384,9 @@ def test_the_page_and_the_list(bench: Bench) -> None:
         second,
         thread,
     ]  # its acknowledgement is due within the hour
+    later = [bench.add((5 + n) * HOUR, "locate_request") for n in range(4)]
+    ordered = [one["msg"] for one in bench.views.listed(NOW + 9 * HOUR)]
+    assert ordered == [second, *later, thread]
     lines = list(paper_matter.listed(listed, Sheet(NOW + 5 * HOUR)))
     assert len(lines) == 4
     assert "1 FLAGGED" in lines[2]

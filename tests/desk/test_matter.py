@@ -9,6 +9,7 @@ from builders_matter import DAY, HOUR, WHOLE, Thread, at, some
 
 from relay.desk import course
 from relay.desk.documents import forms
+from relay.desk.documents.events import expected
 
 Story = Callable[[Thread], object]
 
@@ -289,6 +290,7 @@ def test_a_call_that_is_confirmed_in_writing() -> None:
     thread.add(HOUR, "preservation_request", "VN", **given)
     matter = thread.replay()
     assert (matter.kind, len(matter.items), matter.waiting) == ("preservation_request", 3, ())
+    assert matter.mla_expected == expected(request)
 
 
 def test_a_correction_that_comes_late_counts_from_the_beginning() -> None:
