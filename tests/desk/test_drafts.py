@@ -49,14 +49,14 @@ def refusal(stage: Stage, asked: dict[str, Any]) -> dict[str, Any]:
 
 async def sign(
     seat: Seat, document: dict[str, Any], to: str, *, priority: str = "urgent", thread: str = ""
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Sign a document as the command line does; return it as it is handed over."""
     top = seat.header(to, priority=priority, ack_by=0)
     kind = str(document["kind"])
     made = compose._signed(
         kind, document, top, thread=thread, officer=seat.officer, nonce=b"n" * 16, attachments=()
     )
-    return made.handed_over()
+    return dict(made.handed_over())
 
 
 def approve(seat: Seat, found: dict[str, Any], by: Signer, **changes: Any) -> str:
