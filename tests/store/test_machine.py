@@ -155,8 +155,8 @@ class Both(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from("xyz"), desk=st.sampled_from(DESKS), end=TIMES)
     def put_prekeys(self, name: str, desk: str, end: int) -> None:
-        """Publish prekeys."""
-        self.both(lambda store: store.put_prekeys([prekey(name, 0, end, desk=desk)]))
+        """Publish prekeys; a statement's id is also that of its desk."""
+        self.both(lambda store: store.put_prekeys([prekey(name + desk, 0, end, desk=desk)]))
 
     @rule(now=TIMES, seconds=st.integers(0, 20), limit=st.integers(0, 3))
     def lease(self, now: int, seconds: int, limit: int) -> None:
