@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from builders_simulation import MAPPED, Record, Story
 
 from keys.statement import Statement
+from relay.alert.page import key_of
 from relay.core.message import Message
 from relay.store.base import PAGE_KEPT_AFTER, Kept, PageRow
 from relay.wire import receipt
@@ -211,9 +212,22 @@ def _told(
     return [f"{desk} was not told of everything (I7)" for desk in missing]
 
 
+def _keys(rows: Sequence[PageRow]) -> set[str]:
+    """Return the keys of all pages about one message: of a stage, or of several stages that waited for one endpoint."""
+    by_message: dict[tuple[str, str, str], list[PageRow]] = {}
+    for row in sorted(rows, key=lambda row: (row.created, row.id)):
+        by_message.setdefault((row.msg, row.desk, row.handle), []).append(row)
+    return {
+        key_of([row.id for row in some])
+        for found in by_message.values()
+        for count in range(1, len(found) + 1)
+        for some in itertools.combinations(found, count)
+    }
+
+
 def _resends(record: Record, rows: Sequence[PageRow]) -> list[str]:
     """Every page that arrived is one of the outbox, and one that may have arrived before says so (I6)."""
-    known = {row.id for row in rows}
+    known = _keys(rows)
     first = record.end - record.start - PAGE_KEPT_AFTER  # before this a page's row may be gone
     found: list[str] = []
     heard: set[str] = set()

@@ -89,6 +89,24 @@ class Counterpart:
     async def show(self, msg: str) -> dict[str, Any]:
         return self._note("show", msg=msg)
 
+    async def drafts(self) -> dict[str, Any]:
+        return self._note("drafts")
+
+    async def draft(self, draft: str) -> dict[str, Any]:
+        return self._note("draft", draft=draft)
+
+    async def keep_draft(self, draft: str, value: str) -> dict[str, Any]:
+        return self._note("keep_draft", draft=draft, value=value)
+
+    async def drop_draft(self, draft: str) -> dict[str, Any]:
+        return self._note("drop_draft", draft=draft)
+
+    async def approve(self, draft: str, statement: str) -> dict[str, Any]:
+        return self._note("approve", draft=draft, statement=statement)
+
+    async def statistics(self, since: int) -> dict[str, Any]:
+        return self._note("statistics", since=since)
+
     async def timeline(self, msg: str) -> dict[str, Any]:
         return self._note("timeline", msg=msg)
 
