@@ -149,7 +149,7 @@ def _results(
                 yield Result(item, "pending", until=at(row, "expected_at"))
             else:
                 yield Result(item, "not_held", cause=text(row, "cause"))
-    if document.get("kind") in {"refusal", "cannot_execute"}:
+    if document.get("kind") in ("refusal", "cannot_execute"):
         state = "refused" if document["kind"] == "refusal" else "not_held"
         for item in _numbers(document, "items"):
             yield Result(item, state, cause=_first(document, ("ground", "cause")))
