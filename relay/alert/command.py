@@ -72,7 +72,8 @@ def _environment(page: Page) -> dict[str, str]:
 async def _tell(process: asyncio.subprocess.Process, said: bytes) -> None:
     if process.stdin is None:
         return
-    with contextlib.suppress(ConnectionError):  # a command need not listen
+    # A command need not listen; uvloop says RuntimeError where asyncio says ConnectionError.
+    with contextlib.suppress(ConnectionError, RuntimeError):
         process.stdin.write(said)
         await process.stdin.drain()
     process.stdin.close()

@@ -199,7 +199,7 @@ def test_nothing_accepted_is_lost(
 @pytest.mark.parametrize(
     ("story", "level"),
     [
-        pytest.param(alone, "none", id="alone-without-wait-and-journal"),
+        pytest.param(alone, "none", id="alone-without-wait-and-journal", marks=pytest.mark.long),
         pytest.param(stale, "available", id="stale-without-journal", marks=pytest.mark.long),
     ],
 )

@@ -94,15 +94,20 @@ async def test_an_hour_forward_and_back_under_load(world: World, tmp_path: Path)
         for letter in (ends, stays):
             await device.call(Type.SUBMIT, frames.join(letter.submission.wire, letter.envelope))
 
+        def put(seconds: int) -> None:
+            new = offset.with_name("new")  # whole or not at all: the relay reads it at any moment
+            new.write_text(str(seconds))
+            new.replace(offset)
+
         async def step() -> None:
             for seconds, direction in ((HOUR, "forward"), (-HOUR, "backward")):
                 moved = f'relay_clock_steps_total{{direction="{direction}"}}'
-                offset.write_text(str(seconds))
+                put(seconds)
                 async with asyncio.timeout(10):
                     while await relay.number(moved) < 1:
                         await relay.ready()
                 assert "RelayClockStepped" in " ".join((await relay.ready())["warnings"])
-            offset.write_text("0")
+            put(0)
 
         await honest.while_it_lasts(step())
         async with asyncio.timeout(15):
