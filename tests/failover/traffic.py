@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from keys.errors import Failed
@@ -60,7 +61,10 @@ def letter(instance: str, number: int, now: int) -> Change:
         Kept(sid, kind, msg, b"wire", now)
         for sid, kind in zip(sids, ("other", "accepted"), strict=True)
     ]
-    return change_of(law.open_message(event, plan), 0, kept, envelope, ())
+    change = change_of(law.open_message(event, plan), 0, kept, envelope, ())
+    return replace(
+        change, waiting_max=0
+    )  # nobody fetches: a mailbox would be full before a cable is mended
 
 
 def copies(count: int, level: str) -> Replicas:
