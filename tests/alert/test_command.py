@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import uvloop
 from builders_alert import HANGS, Script, page_for
 
 from relay.alert import texts
@@ -108,6 +109,17 @@ async def test_a_command_that_does_not_listen(tmp_path: Path) -> None:
     assert (await Command(("/bin/sh", "-c", "exec <&-; exit 0")).send(page_for())).word is Word.SENT
     result = await Command(("/bin/sh", "-c", "kill -9 $$")).send(page_for())
     assert (result.word, result.why) == (Word.FAILED_TEMP, "signal 9")
+
+
+def test_a_command_that_ends_at_once_on_the_loop_that_serves() -> None:
+    """uvloop says in words of its own that the pipe is closed; the exit code is the result all the same."""
+
+    async def often() -> set[tuple[Word, str]]:
+        command = Command(("/bin/false",), seconds=10)
+        results = [await command.send(page_for()) for _time in range(100)]
+        return {(one.word, one.why) for one in results}
+
+    assert uvloop.run(often()) == {(Word.FAILED_TEMP, "exit 1")}
 
 
 async def test_it_stands_in_no_folder_of_the_relays(
